@@ -1,0 +1,204 @@
+"""Builds a clone's environment: `<home>/venv` with the hash-pinned packages of one lock.
+
+Standard library only, imported by infra.bootstrap when a stamp is missing or out of date. Whatever
+stops a build (Ctrl-C, a full disk, no network) leaves either a sound environment without the stamp
+or the mark of an unfinished installation, and the next run does the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+from infra import bootstrap
+from infra.bootstrap import BootstrapError
+from infra.installer import Installer
+
+VENV_PROBE = "import ensurepip, venv, sys; print('%d.%d' % sys.version_info[:2])"
+
+
+def build(lock: str, clone: Path, home: Path) -> None:
+    """Installs `locks/<lock>.txt` and the project itself into `<home>/venv`.
+
+    One run at a time; a second one waits, then finds the work done. Raises BootstrapError with one
+    line for the user. Files are made readable for the unprivileged user whatever the umask.
+    """
+    umask = os.umask(0o022)
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        _make_home(home)
+        with _exclusive(home) as lock_fd:
+            venv = home / "venv"
+            if not bootstrap.is_ready(lock, clone, venv):
+                _build_locked(lock, clone, home, lock_fd)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.umask(umask)
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> None:
+    # As an exception, so that pip is ended too and the lock is given back in order.
+    raise KeyboardInterrupt
+
+
+def _make_home(home: Path) -> None:
+    """Creates the home; as root it must be a place the unprivileged user can enter."""
+    home.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() == 0 and not bootstrap.can_enter(home):
+        raise BootstrapError(
+            f"the user {bootstrap.lab_user()} that servers run as cannot enter {home}:"
+            " change its mode, or set LAB_HOME to another directory"
+        )
+
+
+@contextlib.contextmanager
+def _exclusive(home: Path) -> Iterator[int]:
+    """Holds the home's build lock; yields its descriptor.
+
+    The descriptor is passed on to pip: should this process be killed, the lock lasts as long as
+    the pip it leaves behind.
+    """
+    with (home / "bootstrap.lock").open("a+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("lab: another run is building the environment, waiting for it", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
+
+
+def _build_locked(lock: str, clone: Path, home: Path, lock_fd: int) -> None:
+    venv, dirty = home / "venv", bootstrap.dirty_path(home / "venv")
+    started_s = time.monotonic()
+    with (home / "bootstrap.log").open("wb") as log:
+        if not _is_sound(venv, clone):
+            _create_venv(venv, log)
+        _drop_stale_stamps(venv, clone)
+        dirty.touch()
+        installer = Installer(venv / "bin" / "python", log, lock_fd)
+        try:
+            count = installer.install_lock(clone / "locks" / f"{lock}.txt")
+            installer.install_project(clone)
+        except BaseException:
+            # Until pip starts to install it has only looked and downloaded: nothing is half done,
+            # and a working environment must not be lost because the network is down.
+            if not installer.has_touched_packages:
+                dirty.unlink()
+            raise
+        stamp = bootstrap.stamp_path(lock, venv)
+        stamp.write_text(bootstrap.stamp_text(lock, clone, venv), encoding="utf-8")
+        dirty.unlink()
+    elapsed_s = time.monotonic() - started_s
+    print(
+        f"lab: environment ready: {count} packages of locks/{lock}.txt in {venv}, {elapsed_s:.0f} s",
+        file=sys.stderr,
+    )
+
+
+def _is_sound(venv: Path, clone: Path) -> bool:
+    """Whether `venv` can be installed into: complete, not moved, its interpreter still there."""
+    python = venv / "bin" / "python"
+    if bootstrap.dirty_path(venv).exists() or not (venv / "origin").is_file():
+        return False
+    if (venv / "origin").read_text(encoding="utf-8") != _origin(venv, clone):
+        return False
+    probe = subprocess.run([python, "-I", "-c", "import pip"], capture_output=True, check=False)
+    return probe.returncode == 0
+
+
+def _origin(venv: Path, clone: Path) -> str:
+    return f"{clone}\n{venv}\n{os.path.realpath(venv / 'bin' / 'python')}\n"
+
+
+def _drop_stale_stamps(venv: Path, clone: Path) -> None:
+    """Removes the stamps that no longer hold, before packages change under them.
+
+    Otherwise going back to an older commit would find its old stamp, over newer packages.
+    """
+    for stamp in venv.glob("installed-*.stamp"):
+        lock = stamp.stem.removeprefix("installed-")
+        try:
+            current = bootstrap.stamp_text(lock, clone, venv)
+        except FileNotFoundError:
+            current = ""
+        if stamp.read_text(encoding="utf-8") != current:
+            stamp.unlink()
+
+
+def _create_venv(venv: Path, log: IO[bytes]) -> None:
+    """Replaces `venv` by an empty environment with pip."""
+    python = _builder()
+    if venv.exists():
+        print(f"lab: rebuilding the environment in {venv}", file=sys.stderr)
+        shutil.rmtree(venv)
+    else:
+        print(f"lab: building the environment in {venv}", file=sys.stderr)
+    venv.mkdir(parents=True)
+    dirty = bootstrap.dirty_path(venv)
+    dirty.touch()
+    command = [python, "-I", "-m", "venv", venv]
+    done = subprocess.run(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, check=False)
+    if done.returncode != 0:
+        raise BootstrapError(f"{python} -m venv failed: see {log.name}")
+    clone = bootstrap.clone_root()
+    (venv / "origin").write_text(_origin(venv, clone), encoding="utf-8")
+    dirty.unlink()
+
+
+def _builder() -> str:
+    """The interpreter to build with; one that can make environments, else BootstrapError.
+
+    As root it should be one that the unprivileged user can run too: a version manager under root's
+    home is not. Without such a one the running interpreter has to do.
+    """
+    if os.geteuid() == 0:
+        uid, gid = bootstrap.account()
+        for python in _candidates():
+            if _can_build(python, user=uid, group=gid, extra_groups=[], cwd="/"):
+                return python
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if _can_build(sys.executable):
+        return sys.executable
+    raise BootstrapError(
+        f"{sys.executable} cannot make environments: install the venv module"
+        f" (Debian, Ubuntu: apt install python3-venv, or python{version}-venv)"
+    )
+
+
+def _candidates() -> Iterator[str]:
+    """This interpreter, then the others on PATH and in the system's directories."""
+    yield sys.executable
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/bin", "/usr/bin"))
+    for directory in path.split(os.pathsep):
+        for name in ("python3", *bootstrap.PYTHONS):
+            found = shutil.which(name, path=directory)
+            if found:
+                yield found
+
+
+def _can_build(python: str, **as_whom: object) -> bool:
+    """Whether `python`, run with the given Popen arguments, is new enough and has venv and pip."""
+    try:
+        probe = subprocess.run(
+            [python, "-I", "-c", VENV_PROBE],
+            capture_output=True,
+            text=True,
+            check=False,
+            **as_whom,  # type: ignore[call-overload]
+        )
+    except OSError:
+        return False
+    if probe.returncode != 0:
+        return False
+    found = tuple(int(part) for part in probe.stdout.split("."))
+    return found >= bootstrap.PYTHON_FLOOR
