@@ -19,7 +19,7 @@ from infra.bootstrap import clone_root
 
 HEADER = "# Made by `make lock` from pyproject.toml; inputs sha256:"
 RESOLVE = (
-    "uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes"
+    "pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes"
     " --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet"
 ).split()
 
@@ -51,10 +51,11 @@ def make(clone: Path, *, upgrade: bool) -> None:
     Raises CalledProcessError when uv finds no solution; uv has then said why.
     """
     pyproject = tomllib.loads((clone / "pyproject.toml").read_text(encoding="utf-8"))
+    uv = str(Path(sys.executable).with_name("uv"))
     header = HEADER + inputs_digest(pyproject)
     for lock, extras in lock_extras(pyproject).items():
         name = f"locks/{lock}.txt"
-        command = [*RESOLVE, *(f"--extra={extra}" for extra in extras), "-o", name]
+        command = [uv, *RESOLVE, *(f"--extra={extra}" for extra in extras), "-o", name]
         if lock != "dev":
             command += ["-c", "locks/dev.txt"]
         elif upgrade:

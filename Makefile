@@ -1,0 +1,109 @@
+# make weekNN VERB: one week, one verb. All the work is done by ./lab, which needs no make:
+# this file checks the words, passes the settings on, and lists what there is.
+
+LAB_COMMAND ?= ./lab
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+WEEKS := $(sort $(foreach file,$(wildcard week[0-9][0-9]_*/lab.py),$(firstword $(subst _, ,$(file)))))
+VERBS := up down status logs check bench chaos fault test clean kill crash pause resume stop start
+OTHERS := help doctor test lint lock
+SETTINGS := ENGINE SERVER PORT PORT_% SERVICE FOLLOW DEEP YES TARGET TARGET_DSN ARGS UPGRADE LAB_%
+
+# ---- The words are judged before anything runs: $(error) ends make at once, with status 2.
+week := $(filter week%,$(MAKECMDGOALS))
+rest := $(filter-out week%,$(MAKECMDGOALS))
+list = weeks: $(WEEKS); verbs: $(VERBS); without a week: $(OTHERS)
+
+given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+ifneq ($(filter-out $(SETTINGS),$(given)),)
+  $(error no such setting: $(filter-out $(SETTINGS),$(given)); settings: $(subst %,NAME,$(SETTINGS)))
+endif
+
+ifneq ($(week),)
+  ifneq ($(filter-out $(WEEKS),$(week)),)
+    $(error no such week: $(filter-out $(WEEKS),$(week)); $(list))
+  endif
+  ifneq ($(words $(week)),1)
+    $(error one week at a time, not $(week))
+  endif
+  ifneq ($(filter-out $(VERBS),$(rest)),)
+    $(error no such verb: $(filter-out $(VERBS),$(rest)); $(list))
+  endif
+  ifneq ($(filter-out 0 1,$(words $(rest))),)
+    $(error one verb at a time, not $(rest))
+  endif
+else
+  ifneq ($(filter-out $(VERBS) $(OTHERS),$(rest)),)
+    $(error no such target: $(filter-out $(VERBS) $(OTHERS),$(rest)); $(list))
+  endif
+  ifneq ($(filter-out $(OTHERS),$(rest)),)
+    $(error of which week? make weekNN $(filter-out $(OTHERS),$(rest)); $(list))
+  endif
+endif
+
+# ---- A week. PORT, PORT_<SERVICE>, SERVER and the like reach the lab as environment.
+on = $(filter-out 0 no false,$($1))
+verb := $(or $(rest),up)
+option_logs = $(if $(call on,FOLLOW),--follow)
+option_check = $(if $(call on,DEEP),--deep)
+option_clean = $(if $(call on,YES),--yes)
+ifneq ($(ENGINE),)
+  export LAB_ENGINE := $(ENGINE)
+endif
+
+ifneq ($(week),)
+.PHONY: $(week) $(rest)
+$(week):
+	@"$(LAB_COMMAND)" $(week) $(verb) $(option_$(verb)) $${SERVICE-} $(ARGS)
+# The verb stands in the recipe above; as a target of its own it does nothing.
+$(rest):
+	@:
+else
+
+# ---- Without a week.
+.PHONY: $(OTHERS)
+help: ## this list
+	@sed -n 's/^#|1 \{0,1\}//p' Makefile
+	@for file in $(wildcard week[0-9][0-9]_*/lab.py); do \
+	    title=$$(sed -n 's/^# *//p' "$${file%lab.py}README.md" 2>/dev/null | head -n 1); \
+	    printf '  %-8s %s\n' "$${file%%_*}" "$${title:-$${file%/lab.py}}"; \
+	done
+	@sed -n 's/^#|2 \{0,1\}//p' Makefile
+	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' Makefile | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
+
+doctor: ## what this machine can run, and what is missing for the rest
+	@"$(LAB_COMMAND)" doctor
+
+test: ## all unit and integration tests (ARGS="-k words" for some of them)
+	@"$(LAB_COMMAND)" --dev pytest $(ARGS)
+
+lint: ## ruff, mypy and the import rules
+	@"$(LAB_COMMAND)" --dev ruff check .
+	@"$(LAB_COMMAND)" --dev ruff format --check .
+	@"$(LAB_COMMAND)" --dev mypy
+	@"$(LAB_COMMAND)" --dev lint-imports
+
+lock: ## pin again what pyproject.toml asks for (UPGRADE=1: to the newest versions)
+	@"$(LAB_COMMAND)" --dev python -m infra.locks $(if $(call on,UPGRADE),--upgrade)
+endif
+
+#|1 make weekNN VERB       one week, one verb; make weekNN alone means up
+#|1
+#|2
+#|2   up           start everything, wait until it answers, print the addresses
+#|2   down         stop everything, keep the data
+#|2   status       version, address, pid, memory and uptime of each service
+#|2   logs         of all services, or SERVICE=name; FOLLOW=1 goes on
+#|2   test         the week's tests
+#|2   check        measure the week's claims; DEEP=1 with all repetitions
+#|2   bench        measure how fast it is
+#|2   chaos        inject faults and judge what was lost
+#|2   fault        a slow or cut link between two services
+#|2   clean        stop and erase the week's data, after asking; YES=1 does not ask
+#|2   kill crash pause resume stop start    the same for one service: SERVICE=name
+#|2
+#|2 Settings: ENGINE=local  PORT=8500  PORT_POSTGRES=8501  SERVER=uvicorn, and those named above
+#|2
+#|2 make TARGET            without a week
