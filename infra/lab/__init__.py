@@ -1,0 +1,1 @@
+"""The `lab` command: a week's topology, the engines that run it, and the verbs on both."""

@@ -1,0 +1,260 @@
+"""The `lab` command: `lab weekNN VERB`. The only entry point of infra.lab; wiring happens here."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+import anyio
+import typer
+from typer.exceptions import TyperException
+
+from infra.bootstrap import BootstrapError, clone_root
+from infra.lab import console, doctor, logs, wiring
+from infra.lab.engines.base import Engine, ServiceStatus
+from infra.lab.errors import LabError, UsageError
+from infra.lab.topology import Topology
+from infra.lab.weeks import packages, topology
+
+LOG_LINES = 20
+INTERRUPTED = 128 + signal.SIGINT
+
+EngineOption = Annotated[
+    str, typer.Option("--engine", envvar="LAB_ENGINE", help="Where it runs: local.")
+]
+
+
+def _service_names(context: typer.Context, incomplete: str) -> list[str]:
+    """Completion of a service's name."""
+    week = context.parent.info_name if context.parent else None
+    try:
+        names = topology(clone_root(), week or "").names
+    except LabError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+ServiceArgument = Annotated[str, typer.Argument(help="Service.", autocompletion=_service_names)]
+ServicesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(help="Services; all when none is named.", autocompletion=_service_names),
+]
+
+
+def build_app() -> typer.Typer:
+    """The command with one sub-command per week that this clone has."""
+    app = typer.Typer(
+        help="Eight weeks, eight real services, each started by one command.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    for week, package in packages(clone_root()).items():
+        app.add_typer(_week_app(week), name=week, help=package)
+    app.command("doctor")(_doctor)
+    return app
+
+
+def _doctor() -> None:
+    """What this machine can run, and what is missing for the rest."""
+    raise typer.Exit(doctor.show(console.stdout(), clone_root()))
+
+
+def _week_app(week: str) -> typer.Typer:
+    app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+    @app.command()
+    def up(engine: EngineOption = wiring.DEFAULT_ENGINE) -> None:
+        """Start everything, wait until it answers, print the addresses."""
+        declared, lab = _engine(week, engine)
+        out = console.stderr()
+        with console.Progress(out, declared.names) as progress:
+            _run(lambda: lab.up(progress))
+        _print_addresses(declared, lab)
+
+    @app.command()
+    def down(engine: EngineOption = wiring.DEFAULT_ENGINE) -> None:
+        """Stop everything, keep the data."""
+        declared, lab = _engine(week, engine)
+        was_up = lab.is_up()
+        with console.Progress(console.stderr(), declared.names) as progress:
+            _run(lambda: lab.down(progress))
+        text = "is down, its data stays" if was_up else "was not up"
+        console.stdout().print(f"{week} {text} (./lab {week} clean erases it)")
+
+    @app.command()
+    def status(engine: EngineOption = wiring.DEFAULT_ENGINE) -> None:
+        """Version, address, pid, memory and uptime of each service; the week's own figures."""
+        declared, lab = _engine(week, engine)
+        rows = lab.status()
+        out = console.stdout()
+        out.print(console.status_table(rows))
+        if not lab.is_up():
+            out.print(f"\n{week} is down: make {week} up")
+        elif declared.facts is not None:
+            out.print()
+            out.print(console.facts_table(_facts(declared, lab)))
+
+    @app.command("logs")
+    def show_logs(
+        services: ServicesArgument = None,
+        follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on.")] = False,
+        lines: Annotated[int, typer.Option("--lines", "-n", min=0)] = LOG_LINES,
+        engine: EngineOption = wiring.DEFAULT_ENGINE,
+    ) -> None:
+        """The last lines of each service's log."""
+        declared, lab = _engine(week, engine)
+        names = [declared.server(name).name for name in services or declared.names]
+        files = {name: lab.site.log_file(name) for name in names}
+        if not any(file.exists() for file in files.values()):
+            raise LabError(f"there are no logs yet: make {week} up")
+        logs.show(console.stdout(), files, lines, follow)
+
+    @app.command()
+    def clean(
+        yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+        engine: EngineOption = wiring.DEFAULT_ENGINE,
+    ) -> None:
+        """Stop everything and erase the week's data, after asking."""
+        declared, lab = _engine(week, engine)
+        root = lab.site.root
+        if not root.exists():
+            console.stdout().print(f"{week} has no data: nothing to erase")
+            return
+        if not yes and not _confirmed(f"Erase all data of {week} in {root}?"):
+            raise LabError("nothing was erased")
+        with console.Progress(console.stderr(), declared.names) as progress:
+            _run(lambda: lab.down(progress))
+        lab.clean()
+        console.stdout().print(f"the data of {week} is erased")
+
+    @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+    def test(context: typer.Context) -> None:
+        """The week's tests; further words go to pytest."""
+        root = clone_root()
+        command = [sys.executable, "-m", "pytest", packages(root)[week], *context.args]
+        raise typer.Exit(subprocess.run(command, cwd=root, check=False).returncode)
+
+    _add_service_verbs(app, week)
+    return app
+
+
+def _add_service_verbs(app: typer.Typer, week: str) -> None:
+    """kill, crash, pause, resume, stop and start of one service."""
+
+    def add(verb: str, help_text: str, done: str) -> None:
+        def command(service: ServiceArgument, engine: EngineOption = wiring.DEFAULT_ENGINE) -> None:
+            declared, lab = _engine(week, engine)
+            declared.server(service)
+            if verb in ("start", "stop"):
+                with console.Progress(console.stderr(), [service]) as progress:
+                    _run(lambda: getattr(lab, verb)([service], progress))
+            else:
+                _run(lambda: getattr(lab, verb)(service))
+            console.stdout().print(f"{service} {done}")
+
+        app.command(verb, help=help_text)(command)
+
+    add("kill", "SIGKILL; it stays dead until `start`.", "is killed: it stays dead until `start`")
+    add("crash", "SIGKILL; the restart policy brings it back.", "has crashed: it comes back")
+    add("pause", "SIGSTOP: it keeps its connections and answers nothing.", "is paused")
+    add("resume", "SIGCONT after `pause`.", "goes on")
+    add("stop", "An orderly stop.", "is stopped")
+    add("start", "Start it after `stop` or `kill`, and wait until it answers.", "is up")
+
+
+def _engine(week: str, engine: str) -> tuple[Topology, Engine]:
+    declared = topology(clone_root(), week)
+    return declared, wiring.engine(declared, engine, os.environ)
+
+
+def _run(verb: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    anyio.run(verb)
+
+
+def _facts(declared: Topology, lab: Engine) -> list[tuple[str, str]]:
+    assert declared.facts is not None
+    try:
+        return anyio.run(declared.facts, lab.site)
+    except Exception as error:  # whatever a broken week's figures raise, the rows above stand
+        return [("figures", f"not to be had: {type(error).__name__}: {error}")]
+
+
+def _print_addresses(declared: Topology, lab: Engine) -> None:
+    out = console.stdout()
+    site = lab.site
+    rows: list[ServiceStatus] = lab.status()
+    shown = [(row.name, row.address) for row in rows if row.address]
+    out.print(f"\n{declared.week} is up: {declared.title}\n")
+    out.print(console.facts_table(shown))
+    if declared.try_it:
+        out.print("\nTry:")
+        for line in declared.try_it:
+            out.print(f"  {line.replace('{url}', site.url(declared.front))}", markup=False)
+
+
+def _confirmed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is here to ask: say it with --yes (make: YES=1)")
+    return typer.confirm(question)
+
+
+def _check_words(words: list[str]) -> None:
+    """Refuse an unknown week or verb in one line with the list, before anything else."""
+    weeks = packages(clone_root())
+    if not words or words[0].startswith("-") or words[0] == "doctor":
+        return
+    if words[0] not in weeks:
+        known = ", ".join([*weeks, "doctor"])
+        raise UsageError(f"there is no {words[0]!r}: lab knows {known}")
+
+
+def main() -> None:
+    """Run the command; every failure a user can act on is one line and an exit status."""
+    os.umask(0o022)  # servers under another user must be able to enter what is created
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # probes fail while Kafka starts
+    try:
+        _check_words(sys.argv[1:])
+        status = build_app()(standalone_mode=False)
+    except LabError as error:
+        status = _fail(str(error), error.exit_code)
+    except BootstrapError as error:
+        status = _fail(str(error), 1)
+    except TyperException as error:
+        text = " ".join(error.format_message().split())
+        status = _fail(f"{text} (`./lab {' '.join(sys.argv[1:2])} --help` lists all)", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        status = _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        sys.stdout = None  # type: ignore[assignment]  # nobody reads on: `lab logs | head`
+        status = 0
+    except OSError as error:
+        status = _fail(_os_error(error), 1)
+    sys.exit(status)
+
+
+def _fail(text: str, status: int) -> int:
+    console.stderr().print(f"lab: {text}", style="red", markup=False)
+    return status
+
+
+def _os_error(error: OSError) -> str:
+    where = f": {error.filename}" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full{where}: free some space, then repeat"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"no permission{where}: run as the user who started this lab, or change its owner"
+    if error.errno == errno.EROFS:
+        return f"the file system is read-only{where}: set LAB_HOME to a writable directory"
+    return f"{error.strerror or error}{where}"
+
+
+if __name__ == "__main__":
+    main()

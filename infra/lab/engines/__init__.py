@@ -1,0 +1,1 @@
+"""Engines: the same verbs on processes, on Compose and on VMs."""

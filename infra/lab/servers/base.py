@@ -1,0 +1,115 @@
+"""What the local engine asks of a real server."""
+
+from __future__ import annotations
+
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from infra.lab.errors import LabError
+from infra.lab.site import Account, Site
+
+Progress = Callable[[str], None]
+"""Told in a few words what is being done now."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How to run a process in the foreground.
+
+    Attributes:
+        argv: program and arguments; the program is an absolute path.
+        env: variables on top of the small environment that every service gets.
+        account: user to run as; None for the lab's own user.
+        stop_signal: asks for an orderly end.
+        stop_timeout_s: after this a SIGKILL follows.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    account: Account | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_timeout_s: int = 10
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Server(ABC):
+    """One service of a topology as a local process.
+
+    Attributes:
+        name: unique in the topology; also the name of its log file and folders.
+        port: offset to the week's base port; None for a service that listens nowhere.
+        needs: services that must be ready before this one starts.
+        ready_timeout_s: how long a start may take before `up` gives up.
+        one_shot: runs to its end (exit status 0) instead of staying.
+    """
+
+    name: str
+    port: int | None = None
+    needs: tuple[str, ...] = ()
+    ready_timeout_s: float = 60.0
+    one_shot: bool = False
+
+    @property
+    def port_offsets(self) -> Mapping[str, int]:
+        """Every port this service listens on: its name and offset to the week's base port."""
+        return {} if self.port is None else {self.name: self.port}
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Names of the random strings it needs from the instance."""
+        return ()
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """The server's name for people: `PostgreSQL`."""
+
+    @abstractmethod
+    def version(self, site: Site) -> str:
+        """Version of what would run. Raises MissingServerError with what to install."""
+
+    def install(self, site: Site, progress: Progress) -> None:  # noqa: B027  (most need nothing)
+        """Fetch what the environment does not bring (first time only). May block for long."""
+
+    def prepare(self, site: Site) -> None:  # noqa: B027
+        """Write configuration, create the data directory. Never erases data. May block."""
+
+    @abstractmethod
+    def launch(self, site: Site) -> Launch:
+        """The process to start; everything it needs was prepared."""
+
+    async def probe(self, site: Site) -> None:  # noqa: B027
+        """Ask the server itself. Raises NotReadyError (or an OSError) until it truly answers."""
+
+    async def settle(self, site: Site) -> None:  # noqa: B027
+        """Once ready: what can only be said to a running server (roles, databases). Idempotent."""
+
+    def address(self, site: Site) -> str:
+        """Where people reach it."""
+        return "" if self.port is None else site.address(self.name)
+
+
+def check_data_version(data_dir: Path, kind: str, version: str, clean: str) -> None:
+    """Refuse a data directory that another major version wrote; note the version in a new one.
+
+    The note lies beside the directory (`postgres.version`), because servers insist on an empty
+    directory for their own. Raises LabError and leaves the data as it is.
+    """
+    note = data_dir.with_name(data_dir.name + ".version")
+    here = version.split(".")[0]
+    if note.exists() and data_dir.exists():
+        written = note.read_text().strip()
+        if written.split(".")[0] != here:
+            raise LabError(
+                f"{data_dir} was written by {kind} {written}, this lab runs {version}: "
+                f"convert it with that server's own tools, or erase it with `{clean}`"
+            )
+    data_dir.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(version + "\n")
+
+
+def clean_command(site: Site) -> str:
+    return f"make {site.week} clean"

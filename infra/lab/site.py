@@ -1,0 +1,80 @@
+"""Where one instance of a topology lives: its folders, ports and secrets."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+HOST = "127.0.0.1"
+"""Every service listens here and nowhere else."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """The unprivileged user under which servers that refuse root run."""
+
+    name: str
+    uid: int
+    gid: int
+
+    @classmethod
+    def named(cls, name: str) -> Account:
+        """Raises KeyError where the machine has no such user."""
+        entry = pwd.getpwnam(name)
+        return cls(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid)
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a server module may know of the instance it belongs to.
+
+    Attributes:
+        week: `week04`.
+        clone: root of the repository.
+        home: the lab home, shared by all weeks (environment, jars).
+        root: this instance's folder: data/, run/, logs/, supervisor/.
+        ports: port by name on `HOST`.
+        secrets: random strings by name.
+        account: set when the lab runs as root; None for an ordinary user.
+    """
+
+    week: str
+    clone: Path
+    home: Path
+    root: Path
+    ports: Mapping[str, int]
+    secrets: Mapping[str, str]
+    account: Account | None
+
+    def data_dir(self, name: str) -> Path:
+        """Survives `down`; only `clean` erases it."""
+        return self.root / "data" / name
+
+    def run_dir(self, name: str) -> Path:
+        """Generated at every start: configuration, start script. Working directory of the service."""
+        return self.root / "run" / name
+
+    def log_file(self, name: str) -> Path:
+        return self.root / "logs" / f"{name}.log"
+
+    def address(self, name: str) -> str:
+        return f"{HOST}:{self.ports[name]}"
+
+    def url(self, name: str) -> str:
+        return f"http://{self.address(name)}"
+
+
+def make_dir(path: Path, account: Account | None = None) -> Path:
+    """Create `path` if absent; the account, where given, owns it.
+
+    A folder owned by the account is closed to others; any other must stay enterable,
+    because servers that run as the account live below it.
+    """
+    path.mkdir(parents=True, exist_ok=True, mode=0o755)
+    if account is not None:
+        os.chown(path, account.uid, account.gid)
+        path.chmod(0o700)
+    return path

@@ -1,0 +1,49 @@
+"""Which engine serves a topology, and where its state lives: chosen here, for every entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from infra.bootstrap import clone_root, lab_home, lab_user
+from infra.lab.engines.base import Engine
+from infra.lab.engines.local.engine import LocalEngine, LocalSettings
+from infra.lab.errors import UsageError
+from infra.lab.site import Account
+from infra.lab.topology import Topology
+
+DEFAULT_ENGINE = "local"
+ENGINES = (DEFAULT_ENGINE,)
+
+
+def engine(declared: Topology, name: str, environ: Mapping[str, str]) -> Engine:
+    """The engine called `name` for a person's own instance of a week.
+
+    Raises UsageError for an engine that does not exist.
+    """
+    if name not in ENGINES:
+        raise UsageError(f"there is no engine {name!r}: engines are {', '.join(ENGINES)}")
+    home = lab_home()
+    return local_engine(declared, home / declared.week, environ)
+
+
+def local_engine(
+    declared: Topology, root: Path, environ: Mapping[str, str], owner: str | None = None
+) -> LocalEngine:
+    """Real servers as processes, with their state in `root`.
+
+    Args:
+        owner: `pid:creation time` of the process that must not be survived; None for a person's.
+    """
+    user = lab_user()
+    return LocalEngine(
+        declared,
+        LocalSettings(
+            clone=clone_root(),
+            home=lab_home(),
+            root=root,
+            account=Account.named(user) if user else None,
+            environ=environ,
+            owner=owner,
+        ),
+    )
