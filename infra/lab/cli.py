@@ -233,7 +233,7 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         status = _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        sys.stdout = None  # type: ignore[assignment]  # nobody reads on: `lab logs | head`
+        sys.stdout = None  # nobody reads on: `lab logs | head`
         status = 0
     except OSError as error:
         status = _fail(_os_error(error), 1)

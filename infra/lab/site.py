@@ -54,7 +54,7 @@ class Site:
         return self.root / "data" / name
 
     def run_dir(self, name: str) -> Path:
-        """Generated at every start: configuration, start script. Working directory of the service."""
+        """Working directory of the service: its configuration and start script, written anew."""
         return self.root / "run" / name
 
     def log_file(self, name: str) -> Path:

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import jgo
 import requests
+from jgo.constants import MAVEN_CENTRAL_URL
+from jgo.maven import Artifact, MavenContext
 
 from infra.lab.errors import LabError
 from infra.lab.servers.base import Progress
@@ -95,7 +97,7 @@ def fetch(clone: Path, cache: Path, progress: Progress) -> None:
     stamp.write_text(wanted)
 
 
-def _checked(context: jgo.MavenContext, jars: list[Jar]) -> Iterator[Path]:
+def _checked(context: MavenContext, jars: list[Jar]) -> Iterator[Path]:
     with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
         waiting = [pool.submit(_checked_jar, context, jar) for jar in jars]
         try:
@@ -106,7 +108,7 @@ def _checked(context: jgo.MavenContext, jars: list[Jar]) -> Iterator[Path]:
             raise
 
 
-def _checked_jar(context: jgo.MavenContext, jar: Jar) -> Path:
+def _checked_jar(context: MavenContext, jar: Jar) -> Path:
     path = Path(str(_artifact(context, jar).cached_path))
     if path.exists() and _sha256(path) != jar.sha256:
         path.unlink()  # an interrupted download, or somebody's edit: fetch it again
@@ -126,19 +128,19 @@ def _checked_jar(context: jgo.MavenContext, jar: Jar) -> Path:
     return path
 
 
-def _context(cache: Path) -> jgo.MavenContext:
-    return jgo.MavenContext(
+def _context(cache: Path) -> MavenContext:
+    return MavenContext(
         repo_cache=cache,
-        remote_repos={"central": os.environ.get("LAB_MAVEN_URL") or jgo.MAVEN_CENTRAL_URL},
+        remote_repos={"central": os.environ.get("LAB_MAVEN_URL") or MAVEN_CENTRAL_URL},
         timeout=DOWNLOAD_TIMEOUT_S,
     )
 
 
-def _artifact(context: jgo.MavenContext, jar: Jar) -> jgo.maven.Artifact:
+def _artifact(context: MavenContext, jar: Jar) -> Artifact:
     return context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
 
 
-def _cached(context: jgo.MavenContext, jar: Jar) -> bool:
+def _cached(context: MavenContext, jar: Jar) -> bool:
     path = _artifact(context, jar).cached_path
     return path is not None and path.exists()
 

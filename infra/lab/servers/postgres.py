@@ -88,15 +88,16 @@ class Postgres(Server):
 
     def _initdb(self, site: Site, data: Path) -> None:
         """Build beside the target and rename, so an interrupted start leaves no half a cluster."""
-        fresh = make_dir(data.with_name(data.name + ".new"), site.account)
+        account = site.account
+        fresh = make_dir(data.with_name(data.name + ".new"), account)
         for leftover in fresh.iterdir():
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         with tempfile.NamedTemporaryFile("w", prefix="lab-", suffix=".pw") as password:
             password.write(site.secrets[SUPERUSER_SECRET])
             password.flush()
-            if site.account is not None:
-                os.chown(password.name, site.account.uid, site.account.gid)
-            command = [
+            if account is not None:
+                os.chown(password.name, account.uid, account.gid)
+            command: list[str | Path] = [
                 *(self._program("initdb"), "--pgdata", fresh, "--pwfile", password.name),
                 *("--username", SUPERUSER, "--auth", "scram-sha-256"),
                 *("--encoding", "UTF8", "--locale", "C"),
@@ -108,7 +109,9 @@ class Postgres(Server):
                 timeout=INITDB_TIMEOUT_S,
                 check=False,
                 cwd=fresh,
-                **_as_account(site),
+                user=account.uid if account else None,
+                group=account.gid if account else None,
+                extra_groups=[] if account else None,
             )
         if done.returncode != 0:
             raise LabError(f"initdb failed: {_last_error(done.stderr)}")
@@ -206,12 +209,6 @@ class Postgres(Server):
                 )
         finally:
             await connection.close(timeout=PROBE_TIMEOUT_S)
-
-
-def _as_account(site: Site) -> dict[str, object]:
-    if site.account is None:
-        return {}
-    return {"user": site.account.uid, "group": site.account.gid, "extra_groups": []}
 
 
 def _last_error(stderr: str) -> str:

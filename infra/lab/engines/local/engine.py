@@ -22,6 +22,7 @@ from supervisor.xmlrpc import Faults
 from infra.lab import instance
 from infra.lab.engines.base import Event, Report, ServiceStatus, silent
 from infra.lab.engines.local import orphans, ports, status
+from infra.lab.engines.local.plugin import ALIVE
 from infra.lab.engines.local.supervision import Supervision
 from infra.lab.errors import LabError, NotReadyError, UsageError
 from infra.lab.servers.base import Server
@@ -247,9 +248,8 @@ class LocalEngine:
         reason = "no answer yet"
         while True:
             info = await self._info(server.name)
-            if server.one_shot:
-                if info["state"] == ProcessStates.EXITED and info["exitstatus"] == 0:
-                    return
+            if server.one_shot and info["state"] == ProcessStates.EXITED and not info["exitstatus"]:
+                return
             if info["state"] in FAILED_STATES:
                 raise LabError(self._died(server.name, info))
             if not server.one_shot:
@@ -298,9 +298,8 @@ class LocalEngine:
         await self._wait_stopped(name)
 
     async def _wait_stopped(self, name: str) -> None:
-        while (await self._info(name))["state"] in (
-            *(ProcessStates.STOPPING, ProcessStates.RUNNING, ProcessStates.STARTING),
-        ):
+        # Another process's state: there is no event of ours to wait for.
+        while (await self._info(name))["state"] in ALIVE:  # noqa: ASYNC110
             await anyio.sleep(POLL_S)
 
     async def _info(self, name: str) -> dict[str, Any]:

@@ -154,12 +154,14 @@ class Supervision:
         socket = self._socket(create=True)
         socket.unlink(missing_ok=True)
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        environment |= {"LAB_SOCKET": str(socket), plugin.LOCK_VARIABLE: str(self._dir / "lock")}
+        environment |= {
+            "LAB_SOCKET": str(socket),
+            plugin.LOCK_VARIABLE: str(self._dir / "lock"),
+        }
         if owner is not None:
             environment[plugin.OWNER_VARIABLE] = owner
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "supervisor.supervisord"]
-            + ["-c", "supervisord.conf"],
+            [sys.executable, "-m", "supervisor.supervisord", "-c", "supervisord.conf"],
             cwd=self._dir,
             env=environment,
             stdin=subprocess.DEVNULL,
