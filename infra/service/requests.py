@@ -1,0 +1,112 @@
+"""What happens to every request: an id, one access log line, its count and its time."""
+
+import ipaddress
+import re
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+
+import structlog
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from infra.service.metrics import HttpMetrics
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+QUIET_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
+"""Probes come every second or so: their access lines have level debug."""
+
+_REQUEST_ID = re.compile(r"[0-9a-f]{32}")
+
+
+class RequestMiddleware:
+    """Names, logs, counts and times every HTTP request.
+
+    The request id is taken from ``X-Request-ID`` when the peer's address lies in one of the
+    `trusted_proxies` and the value is 32 lower-case hex digits, which is what nginx's
+    ``$request_id`` is; otherwise it is a new random one. It is in ``scope["state"]["request_id"]``,
+    in every log line of the request and in the response's ``X-Request-ID``, together with the
+    fixed `response_headers`.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        metrics: HttpMetrics,
+        trusted_proxies: Sequence[Network] = (),
+        response_headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._trusted = tuple(trusted_proxies)
+        self._headers = [
+            (name.lower().encode("latin-1"), value.encode("latin-1"))
+            for name, value in (response_headers or {}).items()
+        ]
+        self._log = structlog.get_logger()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = self._request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        headers = [*self._headers, (b"x-request-id", request_id.encode("ascii"))]
+        status = "aborted"
+
+        async def send_named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+                message["headers"] = [*message.get("headers", ()), *headers]
+            await send(message)
+
+        # Bound for this call only: a server may run the requests of a connection in one task.
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            began = time.perf_counter()
+            self._metrics.began(scope["method"])
+            try:
+                await self._app(scope, receive, send_named)
+            finally:
+                seconds = time.perf_counter() - began
+                route = route_template(scope)
+                self._metrics.ended(scope["method"], route, status, seconds)
+                self._write_line(scope, route, status, seconds)
+
+    def _request_id(self, scope: Scope) -> str:
+        if self._trusted and peer_in(scope.get("client"), self._trusted):
+            given = Headers(scope=scope).get("x-request-id", "")
+            if _REQUEST_ID.fullmatch(given):
+                return given
+        return uuid.uuid4().hex
+
+    def _write_line(self, scope: Scope, route: str, status: str, seconds: float) -> None:
+        write = self._log.debug if route in QUIET_ROUTES else self._log.info
+        client = scope.get("client")
+        write(
+            "request",
+            method=scope["method"],
+            path=scope["path"],
+            route=route,
+            status=int(status) if status.isdigit() else status,
+            duration_ms=round(seconds * 1000, 3),
+            client=client[0] if client else None,
+        )
+
+
+def route_template(scope: Scope) -> str:
+    """The template the router matched, such as ``/{code}``, or ``unmatched``."""
+    return getattr(scope.get("route"), "path", None) or "unmatched"
+
+
+def peer_in(client: tuple[str, int] | None, networks: Sequence[Network]) -> bool:
+    """Whether the peer's address lies in one of `networks`; unix sockets have no address."""
+    if client is None:
+        return False
+    try:
+        address = ipaddress.ip_address(client[0])
+    except ValueError:
+        return False
+    return any(address in network for network in networks)

@@ -1,0 +1,43 @@
+"""FastAPI's request validation errors as problem documents. Only FastAPI services import this."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from infra.service.problems import problem_response
+
+MAX_ERRORS = 20
+"""Errors listed at most: one request must not choose the size of its answer."""
+
+
+async def answer_validation_error(_request: Request, error: Exception) -> JSONResponse:
+    """400 when the body is not JSON, 422 when it is but does not fit (RFC 9110 section 15.5)."""
+    assert isinstance(error, RequestValidationError)
+    errors = error.errors()
+    if any(item["type"] == "json_invalid" for item in errors):
+        return problem_response(400, "The request's body is not valid JSON.")
+    return problem_response(
+        422, "The request does not fit its schema.", errors=list(located(errors))[:MAX_ERRORS]
+    )
+
+
+def located(errors: Iterable[Mapping[str, Any]]) -> Iterable[dict[str, str]]:
+    """Each error with a JSON pointer (RFC 6901) into the body, or the parameter's name.
+
+    The shape is that of the example in RFC 9457 section 3. Input is not echoed.
+    """
+    for error in errors:
+        where, *path = error["loc"]
+        detail = str(error["msg"])
+        if where == "body":
+            pointer = "".join(f"/{_escape(str(part))}" for part in path)
+            yield {"pointer": f"#{pointer}", "detail": detail}
+        else:
+            yield {"parameter": ".".join(map(str, path)), "in": str(where), "detail": detail}
+
+
+def _escape(token: str) -> str:
+    return token.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,277 @@
+"""The entry points, and the only wiring: which parts are used and how they are joined.
+
+python -m uvicorn --factory week04_shortener.__main__:create_app
+python -m week04_shortener setup | forwarder | consumer
+"""
+
+import asyncio
+import contextlib
+import random
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from infra.service import lifecycle
+from infra.service.admin import AdminServer
+from infra.service.health import Check
+from infra.service.lifecycle import CannotStart
+from infra.service.logs import configure_logging
+from infra.service.metrics import new_registry
+from infra.service.plumbing import install
+from infra.service.retry import GaveUp, Pace, keep_trying
+from infra.service.settings import load_settings
+from week04_shortener.analytics import Analytics
+from week04_shortener.app import Parts, add_routes
+from week04_shortener.cache import CacheAside, CacheMetrics, Lifetimes
+from week04_shortener.clicklog import ClickLogMetrics, ClickLogWriter
+from week04_shortener.codes import Codec
+from week04_shortener.consumer import Consumer, ConsumerMetrics
+from week04_shortener.database import Database, DatabaseUnavailable, open_database
+from week04_shortener.forwarder import Forwarder, ForwarderMetrics
+from week04_shortener.kafka import ClickSender, ClickSource, KafkaUnavailable, ensure_topic
+from week04_shortener.settings import Settings
+from week04_shortener.singleflight import SingleFlight
+from week04_shortener.store import LinkStore, StoreMetrics
+from week04_shortener.valkey_cache import ValkeyCache
+
+EXIT_USAGE = 2
+
+QUIET_LOGGERS = ("alembic.runtime.plugins",)
+"""Loggers whose information is of no use here: Alembic lists the plugins it comes with."""
+
+Command = Callable[[Settings, asyncio.Event], Awaitable[None]]
+
+
+def create_app() -> FastAPI:
+    """The API, for uvicorn's ``--factory``. Starts whether or not its servers are there.
+
+    What cannot be helped by waiting, settings and the click log's directory, ends the process
+    with one line.
+    """
+    settings = load_settings(Settings)
+    configure_logging("shortener-api", settings.log_level)
+    registry = new_registry()
+    try:
+        click_log = ClickLogWriter(
+            settings.click_log_dir,
+            segment_bytes=settings.click_segment_bytes,
+            metrics=ClickLogMetrics(registry),
+        )
+    except CannotStart as error:
+        lifecycle.refuse_start(error)
+    database = _database(settings, "shortener-api")
+    store = LinkStore(
+        database, Codec(settings.code_key.get_secret_value().encode()), StoreMetrics(registry)
+    )
+    cache = _cache(settings, registry)
+    lookup = CacheAside(
+        cache,
+        store.url_of,
+        SingleFlight(),
+        Lifetimes(
+            settings.cache_ttl_s,
+            settings.cache_negative_ttl_s,
+            settings.cache_ttl_jitter,
+            random.random,
+        ),
+        CacheMetrics(registry),
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with database:
+            yield
+        await cache.close()
+        click_log.close()
+
+    app = FastAPI(
+        title="Shortener",
+        version="1",
+        description="Week 4: cache-aside, single flight, clicks through a log and a queue.",
+        lifespan=lifespan,
+    )
+    install(
+        app,
+        registry=registry,
+        checks=(
+            Check("postgres", database.ping),
+            Check("valkey", cache.ping, required=False),
+            Check("click log", click_log.check, required=False),
+        ),
+        trusted_proxies=settings.trusted_proxies,
+        response_headers={"X-Replica": settings.replica},
+        max_body_bytes=settings.max_body_bytes,
+    )
+    parts = Parts(
+        links=store,
+        lookup=lookup,
+        click_log=click_log,
+        replica=settings.replica,
+        public_base_url=settings.public_base_url,
+        max_url_chars=settings.max_url_chars,
+    )
+    add_routes(app, parts)
+    return app
+
+
+async def setup(settings: Settings, stop: asyncio.Event) -> None:
+    """Bring schema and topic up to date, then end."""
+    # Alembic and SQLAlchemy are half the memory of a process that has no other use for them.
+    from week04_shortener.setup import migrate
+
+    url = settings.database_url.get_secret_value()
+    await _first(
+        settings,
+        stop,
+        "PostgreSQL",
+        lambda: migrate(url, connect_timeout_s=settings.database_connect_timeout_s),
+    )
+    await _first(
+        settings,
+        stop,
+        "Kafka",
+        lambda: ensure_topic(
+            settings.kafka_bootstrap,
+            settings.clicks_topic,
+            partitions=settings.clicks_partitions,
+            replication=settings.kafka_replication,
+            request_timeout_s=settings.kafka_request_timeout_s,
+        ),
+    )
+
+
+async def forwarder(settings: Settings, stop: asyncio.Event) -> None:
+    """Carry one replica's click log to Kafka."""
+    registry = new_registry()
+    sender = ClickSender(
+        settings.kafka_bootstrap,
+        settings.clicks_topic,
+        request_timeout_s=settings.kafka_request_timeout_s,
+    )
+    worker = Forwarder(
+        settings.click_log_dir,
+        sender,
+        ForwarderMetrics(registry),
+        poll_s=settings.forward_poll_s,
+        batch_bytes=settings.forward_batch_bytes,
+        pace=_pace(settings),
+    )
+
+    async def work(stop: asyncio.Event) -> None:
+        await _first(settings, stop, "Kafka", sender.start)
+        try:
+            await worker.run(stop)
+        finally:
+            await sender.close()
+
+    await _serve(settings, registry, [Check("kafka", sender.ping)], work, stop)
+
+
+async def consumer(settings: Settings, stop: asyncio.Event) -> None:
+    """Carry clicks from Kafka to the analytics tables."""
+    registry = new_registry()
+    source = ClickSource(
+        settings.kafka_bootstrap,
+        settings.clicks_topic,
+        settings.consumer_group,
+        request_timeout_s=settings.kafka_request_timeout_s,
+        session_timeout_s=settings.consumer_session_timeout_s,
+    )
+    database = _database(settings, "shortener-consumer")
+    worker = Consumer(
+        source,
+        Analytics(database, settings.clicks_topic),
+        ConsumerMetrics(registry),
+        batch=settings.consumer_batch,
+        pace=_pace(settings),
+    )
+
+    async def work(stop: asyncio.Event) -> None:
+        await _first(settings, stop, "PostgreSQL", database.ping)
+        await _first(settings, stop, "Kafka", source.start)
+        try:
+            await worker.run(stop)
+        finally:
+            await source.close()
+
+    async with database:
+        checks = [Check("postgres", database.ping), Check("kafka", source.ping)]
+        await _serve(settings, registry, checks, work, stop)
+
+
+COMMANDS: dict[str, Command] = {"setup": setup, "forwarder": forwarder, "consumer": consumer}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command named by the only argument; returns the exit status."""
+    if len(arguments) != 1 or arguments[0] not in COMMANDS:
+        given = " ".join(arguments) or "nothing"
+        sys.stderr.write(
+            f"usage: python -m week04_shortener {'|'.join(COMMANDS)} (given: {given})\n"
+        )
+        return EXIT_USAGE
+    name = arguments[0]
+    settings = load_settings(Settings)
+    configure_logging(f"shortener-{name}", settings.log_level, quiet=QUIET_LOGGERS)
+    return lifecycle.run(lambda stop: COMMANDS[name](settings, stop))
+
+
+async def _serve(
+    settings: Settings,
+    registry: CollectorRegistry,
+    checks: list[Check],
+    worker: lifecycle.Worker,
+    stop: asyncio.Event,
+) -> None:
+    admin = AdminServer(settings.admin_host, settings.admin_port, checks=checks, registry=registry)
+    await lifecycle.work(
+        {"worker": worker, "admin": admin.run}, stop=stop, drain_s=settings.drain_s
+    )
+
+
+async def _first(
+    settings: Settings, stop: asyncio.Event, server: str, attempt: Callable[[], Awaitable[None]]
+) -> None:
+    """Try what the start needs of a server for a bounded time; `CannotStart` after it."""
+    try:
+        await keep_trying(
+            f"reaching {server}",
+            attempt,
+            on=(DatabaseUnavailable, KafkaUnavailable),
+            stop=stop,
+            pace=_pace(settings),
+            give_up_after_s=settings.start_timeout_s,
+        )
+    except GaveUp as error:
+        raise CannotStart(f"{error}; is {server} running, and is its address right?") from error
+
+
+def _database(settings: Settings, name: str) -> Database:
+    return open_database(
+        settings.database_url.get_secret_value(),
+        name=name,
+        pool_size=settings.database_pool_size,
+        connect_timeout_s=settings.database_connect_timeout_s,
+        timeout_s=settings.database_timeout_s,
+    )
+
+
+def _cache(settings: Settings, registry: CollectorRegistry) -> ValkeyCache:
+    return ValkeyCache(
+        settings.valkey_url.get_secret_value(),
+        timeout_s=settings.cache_timeout_s,
+        pool_size=settings.cache_pool_size,
+        failures_to_open=settings.cache_failures_to_open,
+        open_s=settings.cache_open_s,
+        registry=registry,
+    )
+
+
+def _pace(settings: Settings) -> Pace:
+    return Pace(settings.retry_first_s, settings.retry_most_s)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

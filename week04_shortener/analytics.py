@@ -1,0 +1,91 @@
+"""The analytics tables: each click once, its totals, and how far each partition was read.
+
+All three change in one transaction, and only if the partition's offset still is where the writer
+thought it was. A consumer that lost its partition without knowing, or died in mid-commit, can
+therefore neither repeat nor skip anything: effects are exactly once although messages are not.
+"""
+
+from week04_shortener.batches import Batch
+from week04_shortener.database import Database
+
+_FIRST_SEEN = """
+    INSERT INTO analytics.offsets (topic, partition, next_offset) VALUES ($1, $2, $3)
+    ON CONFLICT (topic, partition) DO NOTHING
+"""
+_OFFSET = "SELECT next_offset FROM analytics.offsets WHERE topic = $1 AND partition = $2"
+_MOVE = """
+    UPDATE analytics.offsets SET next_offset = $4, updated_at = now()
+    WHERE topic = $1 AND partition = $2 AND next_offset = $3
+    RETURNING true
+"""
+_WRITE = """
+    WITH fresh AS (
+        INSERT INTO analytics.clicks
+            (event_id, code, at, replica, referrer_host, topic, partition, message_offset)
+        SELECT event_id, code, at, replica, referrer_host, $1, $2, message_offset
+        FROM unnest($3::uuid[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::bigint[])
+            AS t (event_id, code, at, replica, referrer_host, message_offset)
+        ON CONFLICT (event_id) DO NOTHING
+        RETURNING code, at
+    ), totals AS (
+        INSERT INTO analytics.click_totals AS t (code, clicks, last_click_at)
+        SELECT code, count(*), max(at) FROM fresh GROUP BY code ORDER BY code
+        ON CONFLICT (code) DO UPDATE SET
+            clicks = t.clicks + excluded.clicks,
+            last_click_at = greatest(t.last_click_at, excluded.last_click_at)
+    )
+    SELECT count(*) FROM fresh
+"""
+
+
+class OffsetMoved(Exception):
+    """Somebody else has read this partition on: what was to be written is written already."""
+
+
+class Analytics:
+    """Writes of the consumer of one topic. Every method raises `DatabaseUnavailable`."""
+
+    def __init__(self, database: Database, topic: str) -> None:
+        self._database = database
+        self._topic = topic
+
+    async def offset(self, partition: int, *, beginning: int) -> int:
+        """The next offset to read; of a partition never read before, its `beginning`."""
+        async with self._database.connection() as connection:
+            await connection.execute(_FIRST_SEEN, self._topic, partition, beginning)
+            offset: int = await connection.fetchval(_OFFSET, self._topic, partition)
+        return offset
+
+    async def move(self, partition: int, *, position: int, offset: int) -> None:
+        """Go on at `offset` without writing anything; `OffsetMoved` if not at `position`."""
+        async with self._database.connection() as connection:
+            if not await connection.fetchval(_MOVE, self._topic, partition, position, offset):
+                raise OffsetMoved
+
+    async def write(self, batch: Batch) -> int:
+        """Write `batch` and its offset in one transaction.
+
+        Returns how many clicks were new. `OffsetMoved`, and nothing is written, if the stored
+        offset is not the batch's position.
+        """
+        async with self._database.connection() as connection, connection.transaction():
+            moved = await connection.fetchval(
+                _MOVE, self._topic, batch.partition, batch.position, batch.next_offset
+            )
+            if not moved:
+                raise OffsetMoved
+            if not batch.clicks:
+                return 0
+            clicks = [click for _, click in batch.clicks]
+            fresh: int = await connection.fetchval(
+                _WRITE,
+                self._topic,
+                batch.partition,
+                [click.event_id for click in clicks],
+                [click.code for click in clicks],
+                [click.at for click in clicks],
+                [click.replica for click in clicks],
+                [click.referrer_host for click in clicks],
+                [offset for offset, _ in batch.clicks],
+            )
+        return fresh

@@ -1,0 +1,170 @@
+"""Carries clicks from Kafka into the analytics tables, each exactly once.
+
+Where a partition is read on stands in PostgreSQL, changed together with the clicks. After every
+assignment and every failure the position is taken from there anew, so no state of this process
+is worth anything: it can be killed at any point.
+"""
+
+import asyncio
+from collections.abc import Collection
+from typing import Protocol
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from infra.service.lifecycle import unless_stopped
+from infra.service.retry import Pace, keep_trying
+from week04_shortener import batches
+from week04_shortener.analytics import OffsetMoved
+from week04_shortener.batches import Batch, Message
+from week04_shortener.database import DatabaseUnavailable
+from week04_shortener.kafka import KafkaUnavailable
+
+_POLL_S = 0.5
+"""How long a poll waits for messages; a new assignment is noticed at the latest after it."""
+
+
+class Source(Protocol):
+    """Kafka's side, `week04_shortener.kafka.ClickSource`. Methods raise `KafkaUnavailable`."""
+
+    @property
+    def generation(self) -> int: ...
+    @property
+    def partitions(self) -> set[int]: ...
+    async def start(self) -> None: ...
+    async def bounds(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]: ...
+    async def seek(self, partition: int, offset: int) -> None: ...
+    async def poll(
+        self, partitions: Collection[int], *, timeout_s: float, max_messages: int
+    ) -> dict[int, list[Message]]: ...
+    def end_of(self, partition: int) -> int | None: ...
+
+
+class Sink(Protocol):
+    """PostgreSQL's side, `week04_shortener.analytics.Analytics`."""
+
+    async def offset(self, partition: int, *, beginning: int) -> int: ...
+    async def move(self, partition: int, *, position: int, offset: int) -> None: ...
+    async def write(self, batch: Batch) -> int: ...
+
+
+class ConsumerMetrics:
+    """What the consumer counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, meaning: str) -> Counter:
+            return Counter(f"shortener_consumer_{name}_total", meaning, registry=registry)
+
+        self.recorded = counter("clicks", "Clicks written to the analytics tables.")
+        self.duplicates = counter("duplicates", "Clicks that had been written before.")
+        self.malformed = counter("malformed", "Messages that were no clicks and were skipped.")
+        self.missing = counter("missing", "Offsets that Kafka no longer had.")
+        self.overtaken = counter("overtaken", "Batches another consumer had written already.")
+        self.failures = counter("failures", "Attempts that failed because a server was away.")
+        self.lag = Gauge(
+            "shortener_consumer_lag_messages",
+            "Messages in the partition that are not written yet.",
+            ("partition",),
+            registry=registry,
+        )
+
+
+class Consumer:
+    """One member of the consumer group."""
+
+    def __init__(
+        self, source: Source, sink: Sink, metrics: ConsumerMetrics, *, batch: int, pace: Pace
+    ) -> None:
+        self._source = source
+        self._sink = sink
+        self._metrics = metrics
+        self._batch = batch
+        self._pace = pace
+        self._positions: dict[int, int] = {}
+        self._generation = -1
+        self._log = structlog.get_logger()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Consume until `stop` is set."""
+        while not stop.is_set():
+            await keep_trying(
+                "recording clicks",
+                lambda: self.step(stop),
+                on=(DatabaseUnavailable, KafkaUnavailable),
+                stop=stop,
+                pace=self._pace,
+                failed=lambda _: self._metrics.failures.inc(),
+            )
+
+    async def step(self, stop: asyncio.Event) -> None:
+        """Take up what was assigned, poll once, write what came."""
+        try:
+            await self._source.start()
+            await self._take_up_assigned()
+            polled = await unless_stopped(
+                self._source.poll(self._positions, timeout_s=_POLL_S, max_messages=self._batch),
+                stop,
+            )
+            for partition, messages in polled.items():
+                # Assigned during the poll: its position is not known yet, it will be read again.
+                if partition in self._positions and self._generation == self._source.generation:
+                    await self._record(partition, messages)
+        except Exception:
+            # Polled messages that were not written would be passed over by the next poll.
+            self._positions.clear()
+            raise
+
+    async def _take_up_assigned(self) -> None:
+        generation = self._source.generation
+        if generation != self._generation:
+            self._generation = generation
+            self._positions.clear()
+            self._metrics.lag.clear()
+        new = sorted(self._source.partitions - self._positions.keys())
+        if new:
+            for partition, bounds in (await self._source.bounds(new)).items():
+                self._positions[partition] = await self._locate(partition, *bounds)
+
+    async def _locate(self, partition: int, beginning: int, end: int) -> int:
+        stored = await self._sink.offset(partition, beginning=beginning)
+        start = batches.start(stored, beginning=beginning, end=end)
+        if start.trouble:
+            self._log.error(start.trouble, partition=partition, stored=stored, start=start.offset)
+            self._metrics.missing.inc(max(0, start.offset - stored))
+            try:
+                await self._sink.move(partition, position=stored, offset=start.offset)
+            except OffsetMoved:
+                return await self._locate(partition, beginning, end)
+        await self._source.seek(partition, start.offset)
+        self._log.info("partition taken up", partition=partition, offset=start.offset)
+        return start.offset
+
+    async def _record(self, partition: int, messages: list[Message]) -> None:
+        batch = batches.plan(partition, self._positions[partition], messages)
+        if batch is None:
+            return
+        try:
+            fresh = await self._sink.write(batch)
+        except OffsetMoved:
+            self._metrics.overtaken.inc()
+            self._log.warning("another consumer was here", partition=partition)
+            del self._positions[partition]
+            return
+        self._positions[partition] = batch.next_offset
+        self._count(batch, fresh)
+
+    def _count(self, batch: Batch, fresh: int) -> None:
+        self._metrics.recorded.inc(fresh)
+        self._metrics.duplicates.inc(len(batch.clicks) - fresh)
+        self._metrics.malformed.inc(len(batch.malformed))
+        for offset, reason in batch.malformed:
+            self._log.warning(
+                "message is no click", partition=batch.partition, offset=offset, reason=reason
+            )
+        if batch.missing:
+            self._metrics.missing.inc(batch.missing)
+            self._log.error("offsets are missing", partition=batch.partition, count=batch.missing)
+        end = self._source.end_of(batch.partition)
+        if end is not None:
+            lag = max(0, end - batch.next_offset)
+            self._metrics.lag.labels(str(batch.partition)).set(lag)

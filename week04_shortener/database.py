@@ -1,0 +1,91 @@
+"""The connection pool to PostgreSQL, and one name for all the ways it can be away."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Self, TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from infra.service.retry import brief
+
+Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+_AWAY = (
+    OSError,  # refused, reset, unreachable; TimeoutError is one of them
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,  # shutting down, starting up, query cancelled
+    asyncpg.InsufficientResourcesError,  # too many connections, disk full
+    asyncpg.TransactionRollbackError,  # deadlock, serialization
+    asyncpg.ReadOnlySQLTransactionError,  # a primary that became a standby
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,  # no such database, yet
+    asyncpg.UndefinedTableError,  # not migrated yet
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.InterfaceError,  # connection or pool closed under us
+    asyncpg.InternalClientError,  # the server died in mid-message
+)
+_OUR_FAULT = (asyncpg.exceptions.DataError, asyncpg.ClientConfigurationError)
+
+
+class DatabaseUnavailable(Exception):
+    """PostgreSQL cannot do this now; the same may work later."""
+
+
+class Database:
+    """A pool that connects when it is needed, so that a process starts before its database does.
+
+    Waiting for a connection, connecting and each query have limits; what they run into is
+    raised as `DatabaseUnavailable`.
+    """
+
+    def __init__(self, make_pool: Callable[[], Pool], *, acquire_timeout_s: float) -> None:
+        self._make_pool = make_pool
+        self._pool: Pool | None = None
+        self._acquire_timeout_s = acquire_timeout_s
+
+    async def __aenter__(self) -> Self:
+        self._pool = self._make_pool()
+        await self._pool
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        # Not close(), which would wait for queries that are still running.
+        if self._pool is not None:
+            self._pool.terminate()
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection for the length of the block."""
+        assert self._pool is not None, "enter the database first"
+        try:
+            async with self._pool.acquire(timeout=self._acquire_timeout_s) as connection:
+                yield connection
+        except _OUR_FAULT:
+            raise
+        except _AWAY as error:
+            raise DatabaseUnavailable(brief(error)) from error
+
+    async def ping(self) -> None:
+        """Return when the database answers and is migrated."""
+        async with self.connection() as connection:
+            await connection.execute("SELECT 1 FROM links LIMIT 1")
+
+
+def open_database(
+    url: str, *, name: str, pool_size: int, connect_timeout_s: float, timeout_s: float
+) -> Database:
+    """A `Database` at `url`, to be entered; `name` is what ``pg_stat_activity`` shows."""
+
+    def make_pool() -> Pool:
+        return asyncpg.create_pool(
+            url,
+            min_size=0,
+            max_size=pool_size,
+            timeout=connect_timeout_s,
+            command_timeout=timeout_s,
+            server_settings={"application_name": name},
+        )
+
+    return Database(make_pool, acquire_timeout_s=timeout_s)

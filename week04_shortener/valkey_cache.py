@@ -1,0 +1,124 @@
+"""The cache in Valkey, with short time limits and a breaker in front.
+
+A dead Valkey refuses at once, which is cheap; a hanging one costs its whole time limit, which at
+every request would be worse than no cache. After a few failures in a row it is therefore left
+alone for a while and then tried again (a circuit breaker; how one works is week 7's matter).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import structlog
+from prometheus_client import CollectorRegistry, Gauge
+from purgatory import AsyncCircuitBreakerFactory
+from purgatory.domain.model import OpenedState
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from infra.service.retry import brief
+from week04_shortener.cache import CacheUnavailable
+
+T = TypeVar("T")
+
+_BREAKER = "valkey"
+
+
+class ValkeyCache:
+    """`week04_shortener.cache.Cache` over one Valkey server.
+
+    `timeout_s` limits an operation as a whole: waiting for a connection, connecting, asking. A
+    change between working and not working is logged once and shown by a gauge.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float,
+        pool_size: int,
+        failures_to_open: int,
+        open_s: float,
+        registry: CollectorRegistry,
+    ) -> None:
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=pool_size,
+            timeout=timeout_s,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            # Once more and at once, for a kept connection that the server has closed since.
+            retry=Retry(NoBackoff(), 1),
+        )
+        self._client: Redis = Redis.from_pool(pool)
+        self._timeout_s = timeout_s
+        self._breakers = AsyncCircuitBreakerFactory(
+            default_threshold=failures_to_open,
+            default_ttl=open_s,
+            # Only the cache's own failures count: a cancelled request says nothing about it.
+            exclude=[(BaseException, lambda error: not isinstance(error, CacheUnavailable))],
+        )
+        self._breakers.add_listener(self._changed)
+        self._up = Gauge(
+            "shortener_cache_up",
+            "1 while the cache is used, 0 while left alone.",
+            registry=registry,
+        )
+        self._up.set(1)
+        self._is_up = True
+        self._log = structlog.get_logger()
+
+    async def get(self, key: str) -> bytes | None:
+        entry: bytes | None = await self._guarded(lambda: self._client.get(key))
+        return entry
+
+    async def set(self, key: str, value: bytes, *, ttl_s: float) -> None:
+        await self._guarded(lambda: self._client.set(key, value, px=_ms(ttl_s)))
+
+    async def add(self, key: str, value: bytes, *, ttl_s: float) -> None:
+        await self._guarded(lambda: self._client.set(key, value, px=_ms(ttl_s), nx=True))
+
+    async def ping(self) -> None:
+        """Return when Valkey answers, whatever the breaker thinks of it."""
+        await self._limited(lambda: self._client.ping())
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def _guarded(self, operation: Callable[[], Awaitable[Any]]) -> Any:
+        breaker = await self._breakers.get_breaker(_BREAKER)
+        try:
+            async with breaker:
+                return await self._limited(operation)
+        except OpenedState as error:
+            # The library raises one and the same object each time, and it would collect the
+            # frames of every request until the breaker closes.
+            error.with_traceback(None)
+            raise CacheUnavailable("left alone for a while after failures") from None
+
+    async def _limited(self, operation: Callable[[], Awaitable[T]]) -> T:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await operation()
+        except (RedisError, OSError) as error:
+            raise CacheUnavailable(brief(error)) from error
+
+    def _changed(self, _name: str, kind: str, event: Any) -> None:
+        if kind != "state_changed" or event.state not in ("opened", "closed"):
+            return
+        is_up = event.state == "closed"
+        if is_up == self._is_up:
+            return
+        self._is_up = is_up
+        self._up.set(is_up)
+        if is_up:
+            self._log.info("cache works again")
+        else:
+            self._log.warning("cache does not answer, links come from the database")
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
