@@ -16,6 +16,7 @@ from infra.lab.engines.base import Event, ServiceStatus, State
 
 MIB = 2**20
 LINE_EVERY_S = 5.0
+FILE_COLUMNS = 200
 
 _COLOURS = {
     State.RUNNING: "green",
@@ -29,11 +30,19 @@ _COLOURS = {
 
 
 def stdout() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+    return _console(stderr=False)
 
 
 def stderr() -> Console:
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return _console(stderr=True)
+
+
+def _console(stderr: bool) -> Console:
+    """Wide enough for every table where no terminal sets a width (a file, a pipe)."""
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = FILE_COLUMNS
+    return console
 
 
 class Progress:

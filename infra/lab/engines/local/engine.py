@@ -221,7 +221,7 @@ class LocalEngine:
             async with anyio.create_task_group() as group:
                 for server in servers:
                     group.start_soon(start, server)
-        except* LabError as failures:
+        except BaseExceptionGroup as failures:
             raise _first(failures) from None
 
     async def _start_one(self, server: Server, report: Report) -> None:
@@ -359,10 +359,10 @@ def _uninterrupted() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-def _first(failures: BaseExceptionGroup[LabError]) -> LabError:
-    """The first of several failures; the others followed from it or say the same."""
-    failure: BaseException = failures
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The failure to tell of: one for the user before any other, the first of several."""
+    told, rest = failures.split(LabError)
+    failure: BaseException = told or rest or failures
     while isinstance(failure, BaseExceptionGroup):
         failure = failure.exceptions[0]
-    assert isinstance(failure, LabError)
     return failure
