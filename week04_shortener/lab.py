@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import asyncpg
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from infra.lab.errors import NotReadyError
+from infra.lab.servers import http
 from infra.lab.servers.kafka import Kafka
 from infra.lab.servers.nginx import Nginx
 from infra.lab.servers.postgres import Postgres
@@ -15,6 +22,10 @@ from infra.lab.topology import Topology
 PREFIX = "SHORTENER_"
 CODE_KEY = "shortener_code_key"
 PASSWORD = "shortener_password"
+TOPIC = "clicks"
+REPLICAS = ("api1", "api2")
+FORWARDERS = ("forwarder1", "forwarder2")
+FACTS_TIMEOUT_S = 3.0
 
 postgres = Postgres(
     name="postgres",
@@ -74,18 +85,99 @@ def replica(name: str, port: int) -> PythonProcess:
     )
 
 
+async def links(site: Site) -> str:
+    """How many links are stored."""
+    return f"{await _query(site, 'SELECT count(*) FROM links')} in PostgreSQL"
+
+
+async def clicks(site: Site) -> str:
+    """Where the clicks are on their way from a replica's log to the analytics table."""
+    waiting = await _metric(site, FORWARDERS, "shortener_click_backlog_bytes")
+    counted = await _query(site, "SELECT count(*) FROM analytics.clicks")
+    read = await _query(
+        site, f"SELECT coalesce(sum(next_offset), 0) FROM analytics.offsets WHERE topic = '{TOPIC}'"
+    )
+    written = await _events_in_kafka(site)
+    return (
+        f"{waiting:.0f} bytes wait in the replicas' logs; Kafka has taken {written} events, "
+        f"{written - read} not read yet; {counted} clicks stand in the analytics table"
+    )
+
+
+async def cache(site: Site) -> str:
+    """What Valkey saved PostgreSQL."""
+    hits, misses = [
+        await _metric(site, REPLICAS, "shortener_cache_lookups_total", result=result)
+        for result in ("hit", "miss")
+    ]
+    return f"{hits:.0f} hits, {misses:.0f} misses since the replicas started"
+
+
+async def _query(site: Site, sql: str) -> int:
+    database = await asyncpg.connect(postgres.dsn(site), timeout=FACTS_TIMEOUT_S, ssl=False)
+    try:
+        return int(await database.fetchval(sql))
+    finally:
+        await database.close(timeout=FACTS_TIMEOUT_S)
+
+
+async def _events_in_kafka(site: Site) -> int:
+    """Events that the topic's partitions have taken, ever."""
+    timeout_ms = int(FACTS_TIMEOUT_S * 1000)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=site.address("kafka"), request_timeout_ms=timeout_ms
+    )
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=site.address("kafka"), request_timeout_ms=timeout_ms
+    )
+    try:
+        await admin.start()
+        await consumer.start()
+        [topic] = await admin.describe_topics([TOPIC])
+        partitions = [TopicPartition(TOPIC, entry["partition"]) for entry in topic["partitions"]]
+        ends = await consumer.end_offsets(partitions)
+        return sum(ends.values())
+    finally:
+        await consumer.stop()
+        await admin.close()
+
+
+async def _metric(site: Site, names: tuple[str, ...], metric: str, **labels: str) -> float:
+    """Sum of a metric over several processes; one that is down counts nothing."""
+    total = 0.0
+    for name in names:
+        try:
+            answer = await http.get(site.ports[name], "/metrics", FACTS_TIMEOUT_S)
+        except NotReadyError:
+            continue
+        total += sum(
+            sample.value
+            for family in text_string_to_metric_families(answer.body.decode())
+            for sample in family.samples
+            if sample.name == metric and labels.items() <= sample.labels.items()
+        )
+    return total
+
+
 topology = Topology(
     week="week04",
     title="URL shortener: cache-aside, single flight, click log to Kafka, analytics",
     base_port=8400,
     secrets=(CODE_KEY,),
+    facts={"links": links, "clicks": clicks, "cache": cache},
+    try_it=(
+        "curl -X POST {url}/shorten -H 'content-type: application/json' "
+        """-d '{"url":"https://example.org/a"}'""",
+        "curl -i {url}/CODE      # the code of the answer; then: curl {url}/stats/CODE",
+        "make week04 kill SERVICE=api1      # curl goes on; make week04 start SERVICE=api1",
+    ),
     servers=(
         Nginx(
             name="nginx",
             port=0,
-            needs=("api1", "api2"),
+            needs=REPLICAS,
             config="week04_shortener/config/nginx/shortener.conf",
-            upstreams={"shortener_api": ("api1", "api2")},
+            upstreams={"shortener_api": REPLICAS},
             probe_path="/health/live",
         ),
         replica("api1", 5),

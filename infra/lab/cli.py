@@ -8,11 +8,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any
 
 import anyio
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from infra.bootstrap import BootstrapError, clone_root
@@ -51,7 +52,6 @@ def build_app() -> typer.Typer:
     """The command with one sub-command per week that this clone has."""
     app = typer.Typer(
         help="Eight weeks, eight real services, each started by one command.",
-        no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
@@ -67,7 +67,7 @@ def _doctor() -> None:
 
 
 def _week_app(week: str) -> typer.Typer:
-    app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    app = typer.Typer(rich_markup_mode=None)
 
     @app.command()
     def up(engine: EngineOption = wiring.DEFAULT_ENGINE) -> None:
@@ -97,7 +97,7 @@ def _week_app(week: str) -> typer.Typer:
         out.print(console.status_table(rows))
         if not lab.is_up():
             out.print(f"\n{week} is down: make {week} up")
-        elif declared.facts is not None:
+        elif declared.facts:
             out.print()
             out.print(console.facts_table(_facts(declared, lab)))
 
@@ -179,11 +179,16 @@ def _run(verb: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 def _facts(declared: Topology, lab: Engine) -> list[tuple[str, str]]:
-    assert declared.facts is not None
-    try:
-        return anyio.run(declared.facts, lab.site)
-    except Exception as error:  # whatever a broken week's figures raise, the rows above stand
-        return [("figures", f"not to be had: {type(error).__name__}: {error}")]
+    async def ask() -> list[tuple[str, str]]:
+        rows = []
+        for label, fact in declared.facts.items():
+            try:
+                rows.append((label, await fact(lab.site)))
+            except Exception as error:  # a dead server must not hide the other rows
+                rows.append((label, f"not to be had now: {error or type(error).__name__}"))
+        return rows
+
+    return anyio.run(ask)
 
 
 def _print_addresses(declared: Topology, lab: Engine) -> None:
@@ -205,14 +210,22 @@ def _confirmed(question: str) -> bool:
     return typer.confirm(question)
 
 
-def _check_words(words: list[str]) -> None:
-    """Refuse an unknown week or verb in one line with the list, before anything else."""
-    weeks = packages(clone_root())
-    if not words or words[0].startswith("-") or words[0] == "doctor":
-        return
-    if words[0] not in weeks:
-        known = ", ".join([*weeks, "doctor"])
-        raise UsageError(f"there is no {words[0]!r}: lab knows {known}")
+def _checked(command: TyperGroup, words: list[str]) -> list[str]:
+    """The words to run: as they are, or asking for help where no verb is named.
+
+    Raises UsageError for an unknown week or verb, in one line with the list.
+    """
+    known: Mapping[str, object] = command.commands
+    for word in words[:2]:
+        if word.startswith("-"):
+            return words
+        if word not in known:
+            raise UsageError(f"there is no {word!r}: lab knows {', '.join(known)}")
+        found = known[word]
+        if not isinstance(found, TyperGroup):
+            return words
+        known = found.commands
+    return [*words, "--help"]
 
 
 def main() -> None:
@@ -221,8 +234,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # probes fail while Kafka starts
     try:
-        _check_words(sys.argv[1:])
-        status = build_app()(standalone_mode=False)
+        command = typer.main.get_command(build_app())
+        assert isinstance(command, TyperGroup)
+        status = command(_checked(command, sys.argv[1:]), standalone_mode=False)
     except LabError as error:
         status = _fail(str(error), error.exit_code)
     except BootstrapError as error:

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import psutil
@@ -18,38 +19,40 @@ from infra.lab.engines.local.engine import DISK_FREE_MIN_BYTES
 from infra.lab.engines.local.ports import is_free
 from infra.lab.errors import LabError
 from infra.lab.site import Account, Site
-from infra.lab.topology import Topology
 from infra.lab.weeks import packages, topology
 
 GIB = 2**30
 MEMORY_MIN_BYTES = 2 * GIB
 
 
+class Mark(StrEnum):
+    """What a finding means; the colour it is shown in."""
+
+    OK = "green"
+    LATER = "yellow"
+    MISSING = "red"
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at; `missing` says what to do when it is not there."""
+    """One thing that was looked at: what was found, or what to do about it."""
 
     subject: str
-    found: str
-    missing: str = ""
+    text: str
+    mark: Mark = Mark.OK
 
 
 def show(console: Console, clone: Path) -> int:
     """Print what was found; exit status 1 when a week cannot run here."""
     findings = _machine()
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-    blocked = False
     for week in packages(clone):
-        try:
-            findings += _week(topology(clone, week), clone)
-        except LabError as error:
-            findings.append(Finding(week, "", str(error)))
+        findings += _week(week, clone)
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     for finding in findings:
-        mark = Text("missing", style="red") if finding.missing else Text("ok", style="green")
-        table.add_row(mark, finding.subject, finding.missing or finding.found)
-        blocked = blocked or bool(finding.missing)
+        mark = Text(finding.mark.name.lower(), style=finding.mark.value)
+        table.add_row(mark, finding.subject, finding.text)
     console.print(table)
-    return 1 if blocked else 0
+    return 1 if any(finding.mark is Mark.MISSING for finding in findings) else 0
 
 
 def _machine() -> list[Finding]:
@@ -63,41 +66,44 @@ def _machine() -> list[Finding]:
         Finding("Python", platform.python_version()),
         Finding("user", f"root; servers that refuse root run as {user}" if user else "ordinary"),
         Finding("state and environment", str(home)),
-        Finding(
-            "free disk",
-            f"{free / GIB:.1f} GiB",
-            "" if free > DISK_FREE_MIN_BYTES else f"{free / GIB:.1f} GiB at {existing}: free some",
-        ),
-        Finding(
-            "free memory",
-            f"{memory / GIB:.1f} GiB",
-            "" if memory > MEMORY_MIN_BYTES else f"only {memory / GIB:.1f} GiB: end other programs",
-        ),
+        _enough("free disk", free, DISK_FREE_MIN_BYTES, f"at {existing}: free some"),
+        _enough("free memory", memory, MEMORY_MIN_BYTES, "left: end other programs"),
     ]
 
 
-def _week(declared: Topology, clone: Path) -> list[Finding]:
-    """Each real server of the week and whether its ports are free (or its own)."""
+def _enough(subject: str, found: int, least: int, otherwise: str) -> Finding:
+    if found >= least:
+        return Finding(subject, f"{found / GIB:.1f} GiB")
+    return Finding(subject, f"only {found / GIB:.1f} GiB {otherwise}", Mark.MISSING)
+
+
+def _week(week: str, clone: Path) -> list[Finding]:
+    """The week's real servers, whether its ports are free (or its own), and which verbs work."""
+    try:
+        declared = topology(clone, week)
+    except LabError as not_installed:
+        return [Finding(f"{week}: environment", str(not_installed), Mark.LATER)]
     user = lab_user()
     site = Site(
-        week=declared.week,
+        week=week,
         clone=clone,
         home=lab_home(),
-        root=lab_home() / declared.week,
+        root=lab_home() / week,
         ports=declared.ports(os.environ),
         secrets={},
         account=Account.named(user) if user else None,
     )
-    findings, seen = [], set()
-    for server in declared.servers:
-        if server.kind in seen:
-            continue
-        seen.add(server.kind)
+    servers = {server.kind: server for server in declared.servers}
+    findings = []
+    for kind, server in servers.items():
         try:
-            findings.append(Finding(f"{declared.week}: {server.kind}", server.version(site)))
+            findings.append(Finding(f"{week}: {kind}", server.version(site)))
         except LabError as error:
-            findings.append(Finding(f"{declared.week}: {server.kind}", "", str(error)))
+            findings.append(Finding(f"{week}: {kind}", str(error), Mark.MISSING))
     taken = [str(port) for port in site.ports.values() if not is_free(port)]
     text = f"in use (by this week, if it is up): {', '.join(taken)}" if taken else "all free"
-    findings.append(Finding(f"{declared.week}: ports", text))
+    findings.append(Finding(f"{week}: ports", text))
+    blocked = any(finding.mark is Mark.MISSING for finding in findings)
+    verbs = "logs, test and clean only" if blocked else "all, with the engine local"
+    findings.append(Finding(f"{week}: verbs", verbs, Mark.MISSING if blocked else Mark.OK))
     return findings

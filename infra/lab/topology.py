@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.lab.errors import UsageError
@@ -18,8 +18,8 @@ from infra.lab.site import HOST, Site
 
 PORT_MIN, PORT_MAX = 1024, 65535
 
-Facts = list[tuple[str, str]]
-"""Rows of a week's own figures in `status`: label, value."""
+Fact = Callable[[Site], Awaitable[str]]
+"""Asks the running services for one figure of the week and puts it in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Topology:
         servers: in the order in which people should read them.
         secrets: names of random strings that an instance gets once and keeps.
         try_it: three things to try once it is up; `{url}` becomes the front door's address.
-        facts: the week's own figures for `status`; may raise, then the reason is shown instead.
+        facts: the week's own figures in `status`, by label; one that raises is shown as such.
     """
 
     week: str
@@ -42,7 +42,7 @@ class Topology:
     servers: tuple[Server, ...]
     secrets: tuple[str, ...] = ()
     try_it: tuple[str, ...] = ()
-    facts: Callable[[Site], Awaitable[Facts]] | None = None
+    facts: Mapping[str, Fact] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [server.name for server in self.servers]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from infra.lab.errors import LabError
 from infra.lab.servers.base import Server
 from infra.lab.site import Site
 
-LAST_LINE_BYTES = 4096
+LAST_LINE_BYTES = 64 * 1024
 LAST_LINE_MAX_CHARS = 300
 
 _STATES = {
@@ -85,9 +86,9 @@ def memory_bytes(process: psutil.Process) -> int | None:
 
 
 def last_line(log: Path) -> str:
-    """The last line in a log that says something; "" when there is none.
+    """What a log said last, in one line; "" when it said nothing.
 
-    Of a Python traceback that is the exception itself.
+    Of a Python traceback that is the exception itself, and so it is of one in a JSON log line.
     """
     try:
         with log.open("rb") as file:
@@ -97,4 +98,14 @@ def last_line(log: Path) -> str:
     except OSError:
         return ""
     said = [line.strip() for line in lines if line.strip()]
-    return said[-1][:LAST_LINE_MAX_CHARS] if said else ""
+    return _plain(said[-1])[:LAST_LINE_MAX_CHARS] if said else ""
+
+
+def _plain(line: str) -> str:
+    """A JSON log line as words: its event, and the last line of its exception."""
+    try:
+        entry = json.loads(line)
+        event, exception = entry["event"], str(entry.get("exception", "")).strip()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return line
+    return f"{event}: {exception.splitlines()[-1]}" if exception else str(event)
