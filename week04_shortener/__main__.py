@@ -41,7 +41,7 @@ EXIT_USAGE = 2
 QUIET_LOGGERS = ("alembic.runtime.plugins",)
 """Loggers whose information is of no use here: Alembic lists the plugins it comes with."""
 
-Command = Callable[[Settings, asyncio.Event], Awaitable[None]]
+Command = Callable[[Settings, CollectorRegistry, asyncio.Event], Awaitable[None]]
 
 
 def create_app() -> FastAPI:
@@ -51,8 +51,7 @@ def create_app() -> FastAPI:
     with one line.
     """
     settings = load_settings(Settings)
-    configure_logging("shortener-api", settings.log_level)
-    registry = new_registry()
+    registry = new_registry(configure_logging("shortener-api", settings.log_level))
     try:
         click_log = ClickLogWriter(
             settings.click_log_dir,
@@ -116,7 +115,7 @@ def create_app() -> FastAPI:
     return app
 
 
-async def setup(settings: Settings, stop: asyncio.Event) -> None:
+async def setup(settings: Settings, _registry: CollectorRegistry, stop: asyncio.Event) -> None:
     """Bring schema and topic up to date, then end."""
     # Alembic and SQLAlchemy are half the memory of a process that has no other use for them.
     from week04_shortener.setup import migrate
@@ -142,9 +141,8 @@ async def setup(settings: Settings, stop: asyncio.Event) -> None:
     )
 
 
-async def forwarder(settings: Settings, stop: asyncio.Event) -> None:
+async def forwarder(settings: Settings, registry: CollectorRegistry, stop: asyncio.Event) -> None:
     """Carry one replica's click log to Kafka."""
-    registry = new_registry()
     sender = ClickSender(
         settings.kafka_bootstrap,
         settings.clicks_topic,
@@ -165,13 +163,13 @@ async def forwarder(settings: Settings, stop: asyncio.Event) -> None:
             await worker.run(stop)
         finally:
             await sender.close()
+            worker.close()
 
     await _serve(settings, registry, [Check("kafka", sender.ping)], work, stop)
 
 
-async def consumer(settings: Settings, stop: asyncio.Event) -> None:
+async def consumer(settings: Settings, registry: CollectorRegistry, stop: asyncio.Event) -> None:
     """Carry clicks from Kafka to the analytics tables."""
-    registry = new_registry()
     source = ClickSource(
         settings.kafka_bootstrap,
         settings.clicks_topic,
@@ -214,8 +212,8 @@ def main(arguments: list[str]) -> int:
         return EXIT_USAGE
     name = arguments[0]
     settings = load_settings(Settings)
-    configure_logging(f"shortener-{name}", settings.log_level, quiet=QUIET_LOGGERS)
-    return lifecycle.run(lambda stop: COMMANDS[name](settings, stop))
+    log = configure_logging(f"shortener-{name}", settings.log_level, quiet=QUIET_LOGGERS)
+    return lifecycle.run(lambda stop: COMMANDS[name](settings, new_registry(log), stop))
 
 
 async def _serve(

@@ -109,6 +109,7 @@ class Consumer:
                 # Assigned during the poll: its position is not known yet, it will be read again.
                 if partition in self._positions and self._generation == self._source.generation:
                     await self._record(partition, messages)
+            self._show_lag()
         except Exception:
             # Polled messages that were not written would be passed over by the next poll.
             self._positions.clear()
@@ -164,7 +165,9 @@ class Consumer:
         if batch.missing:
             self._metrics.missing.inc(batch.missing)
             self._log.error("offsets are missing", partition=batch.partition, count=batch.missing)
-        end = self._source.end_of(batch.partition)
-        if end is not None:
-            lag = max(0, end - batch.next_offset)
-            self._metrics.lag.labels(str(batch.partition)).set(lag)
+
+    def _show_lag(self) -> None:
+        for partition, position in self._positions.items():
+            end = self._source.end_of(partition)
+            if end is not None:
+                self._metrics.lag.labels(str(partition)).set(max(0, end - position))

@@ -26,11 +26,24 @@ _AWAY = (
     asyncpg.InterfaceError,  # connection or pool closed under us
     asyncpg.InternalClientError,  # the server died in mid-message
 )
+_LOST = (
+    ConnectionResetError,
+    BrokenPipeError,
+    asyncpg.ConnectionDoesNotExistError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 _OUR_FAULT = (asyncpg.exceptions.DataError, asyncpg.ClientConfigurationError)
 
 
 class DatabaseUnavailable(Exception):
     """PostgreSQL cannot do this now; the same may work later."""
+
+
+class ConnectionLost(DatabaseUnavailable):
+    """The connection died under the operation; on a new one it may work at once."""
 
 
 class Database:
@@ -64,6 +77,8 @@ class Database:
                 yield connection
         except _OUR_FAULT:
             raise
+        except _LOST as error:
+            raise ConnectionLost(brief(error)) from error
         except _AWAY as error:
             raise DatabaseUnavailable(brief(error)) from error
 

@@ -5,6 +5,7 @@ again and loses none. The consumer recognises an event id it has seen.
 """
 
 import asyncio
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -76,14 +77,13 @@ class Forwarder:
         self._batch_bytes = batch_bytes
         self._pace = pace
         self._log = structlog.get_logger()
-        # Held until the process ends.
         self._lock_fd = clicklog.lock_directory(directory, "forwarder")
         self._cursor = self._remembered()
         metrics.backlog.set_function(self.backlog_bytes)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Forward until `stop` is set; sends what it holds, then returns."""
-        while True:
+        """Forward until `stop` is set; the rest of the log is for the next start."""
+        while not stop.is_set():
             moved = await keep_trying(
                 "forwarding clicks",
                 self.step,
@@ -93,7 +93,6 @@ class Forwarder:
                 failed=lambda _: self._metrics.failures.inc(),
             )
             if not moved:
-                # The log is read to its end. What comes after `stop` is for the next start.
                 await pause(self._poll_s, stop)
 
     async def step(self) -> bool:
@@ -112,6 +111,10 @@ class Forwarder:
         for number in cursor.forwarded(piece.after, clicklog.list_segments(self._directory)):
             clicklog.delete_segment(self._directory, number)
         return True
+
+    def close(self) -> None:
+        """Let another forwarder have the directory."""
+        os.close(self._lock_fd)
 
     def backlog_bytes(self) -> int:
         """Bytes in the log behind the cursor."""

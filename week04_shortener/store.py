@@ -6,7 +6,7 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry, Counter
 
 from week04_shortener.codes import RESERVED, Codec
-from week04_shortener.database import Database, DatabaseUnavailable
+from week04_shortener.database import ConnectionLost, Database
 
 _NEXT = "SELECT nextval('link_numbers')"
 _INSERT = "INSERT INTO links (id, code, url) VALUES ($1, $2, $3)"
@@ -59,12 +59,12 @@ class LinkStore:
     async def url_of(self, code: str) -> str | None:
         """The URL behind `code`, or None.
 
-        Tried twice: a connection of the pool that died since it was last used is found out only
-        by using it.
+        Asked again when the connection is lost: one that died in the pool is found out only by
+        using it. Not after a timeout, which would only take twice as long.
         """
         try:
             return await self._url_of(code)
-        except DatabaseUnavailable:
+        except ConnectionLost:
             return await self._url_of(code)
 
     async def stats_of(self, code: str) -> Stats | None:

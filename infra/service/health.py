@@ -11,9 +11,21 @@ from dataclasses import dataclass
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from infra.service.problems import problem_response
+
+
+class _Route(Route):
+    """A route that tells the request middleware which one it is.
+
+    Starlette's router notes the route it took in the scope; FastAPI's does so for its own only.
+    """
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, child_scope = super().matches(scope)
+        return match, {**child_scope, "route": self}
 
 
 @dataclass(frozen=True)
@@ -61,9 +73,9 @@ def health_routes(checks: Sequence[Check], registry: CollectorRegistry) -> list[
         return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
 
     return [
-        Route("/health/live", live),
-        Route("/health/ready", ready),
-        Route("/metrics", metrics),
+        _Route("/health/live", live),
+        _Route("/health/ready", ready),
+        _Route("/metrics", metrics),
     ]
 
 

@@ -27,12 +27,13 @@ class Stopped(Exception):
 def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
     """Run `main` with an event that SIGTERM and SIGINT set; returns the exit status.
 
-    `CannotStart` becomes one line on stderr and status 1.
+    `CannotStart`, and a signal before `main` had done what it was started for, become one line
+    on stderr and status 1.
     """
     try:
         asyncio.run(_with_signals(main))
     except Stopped:
-        return 0
+        refuse_start(CannotStart("stopped before it was done"))
     except CannotStart as error:
         refuse_start(error)
     return 0

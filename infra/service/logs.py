@@ -10,6 +10,8 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor
 
+from infra.service.repeats import RepeatFilter
+
 _SERVER_LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 
 
@@ -86,6 +88,7 @@ def _route_standard_library(chain: list[Processor], sink: LineSink, threshold: i
     )
     handler = logging.StreamHandler(sink)
     handler.setFormatter(formatter)
+    handler.addFilter(RepeatFilter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(threshold)

@@ -1,8 +1,16 @@
 """Prometheus metrics of an HTTP service, in a registry of its own."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+
+from infra.service.logs import LineSink
 
 LATENCY_BUCKETS_S = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -15,15 +23,20 @@ KNOWN_METHODS = frozenset(
 """RFC 9110 section 9 and RFC 5789; anything a client makes up is counted as OTHER."""
 
 
-def new_registry() -> CollectorRegistry:
-    """A registry with the process's own figures (memory, descriptors, CPU) and nothing else.
+def new_registry(log: LineSink | None = None) -> CollectorRegistry:
+    """A registry with the process's own figures: memory, descriptors, CPU, log lines lost.
 
     Each application has its own: the library's global registry would make two applications in
     one process, or in one test, collide.
     """
+    # A second series for each, with the time of its birth, would double every page.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
+    if log is not None:
+        lost = Gauge("log_lines_lost", "Log lines that could not be written.", registry=registry)
+        lost.set_function(lambda: log.lost_lines)
     return registry
 
 
