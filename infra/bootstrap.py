@@ -175,7 +175,8 @@ def _require_python() -> None:
         path = shutil.which(name)
         # A version manager's shim is on PATH even where the version behind it is not chosen.
         if path and subprocess.run([path, "-c", probe], capture_output=True).returncode == 0:
-            os.execv(path, [path, "-I", "-S", os.path.abspath(__file__), *sys.argv[1:]])
+            script = str(clone_root() / "infra" / "bootstrap.py")
+            os.execv(path, [path, "-I", "-S", script, *sys.argv[1:]])
     raise BootstrapError(
         "needs Python >= %d.%d, found %d.%d" % (PYTHON_FLOOR + sys.version_info[:2])  # noqa: UP031
     )
@@ -188,7 +189,6 @@ def _run(arguments: list[str]) -> None:
     venv = home / "venv"
     lock = lock_for(arguments, clone / "locks")
     if not is_ready(lock, clone, venv):
-        sys.path.insert(0, str(clone))
         from infra import environment
 
         environment.build(lock, clone, home)
@@ -216,11 +216,18 @@ def main() -> int:
         print("lab: interrupted; the next run repairs what is half done", file=sys.stderr)
         return 130
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        print(f"lab: {error.strerror or error}{where}", file=sys.stderr)
+        what = f"cannot use {error.filename}: " if error.filename else ""
+        print(f"lab: {what}{error.strerror or error}", file=sys.stderr)
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Run as the module infra.bootstrap, the one the builder imports: this script would otherwise be
+    # a second copy of it, with an error class of its own.
+    sys.path.insert(0, str(clone_root()))
+    try:
+        from infra import bootstrap
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(bootstrap.main())

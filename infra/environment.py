@@ -17,13 +17,19 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from signal import SIGHUP, SIGTERM
 from types import FrameType
-from typing import IO
 
 from infra import bootstrap
 from infra.bootstrap import BootstrapError
-from infra.installer import Installer
+from infra.installer import Installer, Workshop, child
 
+# pip's own options would otherwise be changed by the caller's settings for other projects.
+# Addresses, certificates, proxies and caches are the user's affair and stay as they are.
+FORCED_ENV = {"PIP_USER": "0", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+DROPPED_ENV = ("PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_DRY_RUN")
+# Less than this is left when writing the next of an environment's files has just failed.
+FULL_DISK_BYTES = 4 * 1024 * 1024
 VENV_PROBE = "import ensurepip, venv, sys; print('%d.%d' % sys.version_info[:2])"
 
 
@@ -34,7 +40,7 @@ def build(lock: str, clone: Path, home: Path) -> None:
     line for the user. Files are made readable for the unprivileged user whatever the umask.
     """
     umask = os.umask(0o022)
-    signal.signal(signal.SIGTERM, _terminated)
+    handlers = {number: signal.signal(number, _ended) for number in (SIGTERM, SIGHUP)}
     try:
         _make_home(home)
         with _exclusive(home) as lock_fd:
@@ -42,12 +48,13 @@ def build(lock: str, clone: Path, home: Path) -> None:
             if not bootstrap.is_ready(lock, clone, venv):
                 _build_locked(lock, clone, home, lock_fd)
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         os.umask(umask)
 
 
-def _terminated(_signal: int, _frame: FrameType | None) -> None:
-    # As an exception, so that pip is ended too and the lock is given back in order.
+def _ended(_signal: int, _frame: FrameType | None) -> None:
+    # As an exception, so that pip is ended too.
     raise KeyboardInterrupt
 
 
@@ -55,6 +62,8 @@ def _make_home(home: Path) -> None:
     """Creates the home; as root it must be a place the unprivileged user can enter."""
     home.mkdir(parents=True, exist_ok=True)
     if os.geteuid() == 0 and not bootstrap.can_enter(home):
+        with contextlib.suppress(OSError):
+            home.rmdir()  # goes only when it is empty, so when it was made just now
         raise BootstrapError(
             f"the user {bootstrap.lab_user()} that servers run as cannot enter {home}:"
             " change its mode, or set LAB_HOME to another directory"
@@ -63,11 +72,7 @@ def _make_home(home: Path) -> None:
 
 @contextlib.contextmanager
 def _exclusive(home: Path) -> Iterator[int]:
-    """Holds the home's build lock; yields its descriptor.
-
-    The descriptor is passed on to pip: should this process be killed, the lock lasts as long as
-    the pip it leaves behind.
-    """
+    """Holds the home's build lock; yields its descriptor."""
     with (home / "bootstrap.lock").open("a+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -80,12 +85,12 @@ def _exclusive(home: Path) -> Iterator[int]:
 def _build_locked(lock: str, clone: Path, home: Path, lock_fd: int) -> None:
     venv, dirty = home / "venv", bootstrap.dirty_path(home / "venv")
     started_s = time.monotonic()
-    with (home / "bootstrap.log").open("wb") as log:
+    with _workshop(home, lock_fd) as workshop:
         if not _is_sound(venv, clone):
-            _create_venv(venv, log)
+            _create_venv(venv, clone, workshop)
         _drop_stale_stamps(venv, clone)
         dirty.touch()
-        installer = Installer(venv / "bin" / "python", log, lock_fd)
+        installer = Installer(venv / "bin" / "python", workshop)
         try:
             count = installer.install_lock(clone / "locks" / f"{lock}.txt")
             installer.install_project(clone)
@@ -99,10 +104,23 @@ def _build_locked(lock: str, clone: Path, home: Path, lock_fd: int) -> None:
         stamp.write_text(bootstrap.stamp_text(lock, clone, venv), encoding="utf-8")
         dirty.unlink()
     elapsed_s = time.monotonic() - started_s
-    print(
-        f"lab: environment ready: {count} packages of locks/{lock}.txt in {venv}, {elapsed_s:.0f} s",
-        file=sys.stderr,
-    )
+    what = f"{count} packages of locks/{lock}.txt in {venv}"
+    print(f"lab: environment ready: {what}, {elapsed_s:.0f} s", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _workshop(home: Path, lock_fd: int) -> Iterator[Workshop]:
+    """What the children work with; their temporary files go away whatever happens to them."""
+    temporary = home / "bootstrap.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    environment = {k: v for k, v in os.environ.items() if k not in DROPPED_ENV}
+    environment |= FORCED_ENV | {"TMPDIR": str(temporary)}
+    try:
+        with (home / "bootstrap.log").open("wb") as log:
+            yield Workshop(log, lock_fd, environment)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _is_sound(venv: Path, clone: Path) -> bool:
@@ -135,7 +153,7 @@ def _drop_stale_stamps(venv: Path, clone: Path) -> None:
             stamp.unlink()
 
 
-def _create_venv(venv: Path, log: IO[bytes]) -> None:
+def _create_venv(venv: Path, clone: Path, workshop: Workshop) -> None:
     """Replaces `venv` by an empty environment with pip."""
     python = _builder()
     if venv.exists():
@@ -146,11 +164,14 @@ def _create_venv(venv: Path, log: IO[bytes]) -> None:
     venv.mkdir(parents=True)
     dirty = bootstrap.dirty_path(venv)
     dirty.touch()
-    command = [python, "-I", "-m", "venv", venv]
-    done = subprocess.run(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, check=False)
-    if done.returncode != 0:
-        raise BootstrapError(f"{python} -m venv failed: see {log.name}")
-    clone = bootstrap.clone_root()
+    with child([python, "-I", "-m", "venv", str(venv)], workshop) as process:
+        output = process.communicate()[0]
+    if process.returncode != 0:
+        # venv does not pass on what the pip inside it said.
+        if shutil.disk_usage(venv).free < FULL_DISK_BYTES:
+            raise BootstrapError(f"the disk is full: {venv} cannot be made")
+        workshop.log.write(output)
+        raise BootstrapError(f"{python} -m venv failed (its output: {workshop.log.name})")
     (venv / "origin").write_text(_origin(venv, clone), encoding="utf-8")
     dirty.unlink()
 

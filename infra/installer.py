@@ -5,26 +5,25 @@ pip's whole output goes to the log; what is shown is a count of packages and the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from infra.bootstrap import BootstrapError
 
 TTY_INTERVAL_S = 0.25
 PLAIN_INTERVAL_S = 5.0
-# pip's own options would otherwise be changed by the caller's settings for other projects.
-# Addresses, certificates, proxies and caches are the user's affair and stay as they are.
-FORCED_ENV = {"PIP_USER": "0", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-DROPPED_ENV = ("PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_DRY_RUN")
-
+# How long an interrupted pip may take to clean up after itself.
+GRACE_S = 10.0
 # First match wins: what pip says (regular expression) and what the user is told.
 CAUSES = (
     (r"No space left on device", "the disk is full"),
@@ -56,7 +55,8 @@ def explain(output: str) -> str:
             line = _line_around(output, found.start())
             return message.format(*found.groups(), line=line)
     errors = [line for line in output.splitlines() if line.startswith("ERROR:")]
-    return errors[-1].removeprefix("ERROR:").strip() if errors else "pip failed"
+    last = errors or output.split("\n") or [""]
+    return last[-1].removeprefix("ERROR:").strip() or "pip failed"
 
 
 def _line_around(text: str, position: int) -> str:
@@ -64,13 +64,49 @@ def _line_around(text: str, position: int) -> str:
     return text[start:].split("\n", 1)[0].removeprefix("ERROR:").strip()
 
 
-class Installer:
-    """Installs into the environment of `python`, with output to `log`."""
+class Workshop(NamedTuple):
+    """What a child process of a build works with."""
 
-    def __init__(self, python: Path, log: IO[bytes], lock_fd: int) -> None:
+    log: IO[bytes]  # its whole output goes here
+    lock_fd: int  # the held build lock
+    environment: dict[str, str]
+
+
+@contextlib.contextmanager
+def child(command: Sequence[str], workshop: Workshop) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs `command` with its output in a pipe; leaving early ends it and all it started.
+
+    It has a process group of its own, because venv and pip start processes themselves, and it holds
+    the build lock too: should this process be killed, the lock lasts as long as what it leaves.
+    """
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=workshop.environment,
+        pass_fds=[workshop.lock_fd],
+        start_new_session=True,
+    )
+    try:
+        yield process
+    except BaseException:
+        # Interrupted rather than terminated: pip then undoes what it can.
+        os.killpg(process.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=GRACE_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+
+
+class Installer:
+    """Installs with the pip of the interpreter `python`."""
+
+    def __init__(self, python: Path, workshop: Workshop) -> None:
         self._python = python
-        self._log = log
-        self._lock_fd = lock_fd
+        self._workshop = workshop
         self._started_s = time.monotonic()
         self._shown_s = 0.0
         # True once pip has begun to change the environment, so that stopping leaves it half done.
@@ -89,25 +125,13 @@ class Installer:
 
     def _pip(self, arguments: Sequence[str], expected: int) -> int:
         command = [str(self._python), "-m", "pip", "install", "--progress-bar", "off", *arguments]
-        environment = {k: v for k, v in os.environ.items() if k not in DROPPED_ENV} | FORCED_ENV
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            pass_fds=[self._lock_fd],
-        )
         try:
-            output, count = self._follow(process, expected)
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
+            with child(command, self._workshop) as process:
+                output, count = self._follow(process, expected)
         finally:
             self._clear_line()
         if process.returncode != 0:
-            raise BootstrapError(f"{explain(output)} (pip's output: {self._log.name})")
+            raise BootstrapError(f"{explain(output)} (pip's output: {self._workshop.log.name})")
         return count
 
     def _follow(self, process: subprocess.Popen[bytes], expected: int) -> tuple[str, int]:
@@ -126,11 +150,12 @@ class Installer:
             if raw == b"":
                 break
             if raw is not None:
-                self._log.write(raw)
-                self._log.flush()
+                self._workshop.log.write(raw)
+                self._workshop.log.flush()
                 line = raw.decode(errors="replace").rstrip()
                 output.append(line)
                 seen += line.startswith(("Collecting ", "Requirement already satisfied: "))
+                expected -= line.startswith("Ignoring ")  # its marker is for another platform
                 if line.startswith(("Installing collected", "Attempting uninstall")):
                     self.has_touched_packages = True
                     doing = "downloaded, unpacking"

@@ -18,10 +18,11 @@ from typing import Any
 from infra.bootstrap import clone_root
 
 HEADER = "# Made by `make lock` from pyproject.toml; inputs sha256:"
-RESOLVE = (
-    "pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes"
-    " --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet"
-).split()
+RESOLVE = [
+    *("pip", "compile", "pyproject.toml", "--quiet"),
+    *("--universal", "--python-version=3.11", "--generate-hashes"),
+    *("--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"),
+]
 
 
 def inputs_digest(pyproject: dict[str, Any]) -> str:
