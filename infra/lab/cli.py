@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import json
 import logging
 import os
 import signal
@@ -89,11 +91,17 @@ def _week_app(week: str) -> typer.Typer:
         console.stdout().print(f"{week} {text} (./lab {week} clean erases it)")
 
     @app.command()
-    def status(engine: EngineOption = wiring.DEFAULT_ENGINE) -> None:
+    def status(
+        as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+        engine: EngineOption = wiring.DEFAULT_ENGINE,
+    ) -> None:
         """Version, address, pid, memory and uptime of each service; the week's own figures."""
         declared, lab = _engine(week, engine)
-        rows = lab.status()
+        rows = [*lab.status(), *lab.overhead()]
         out = console.stdout()
+        if as_json:
+            out.print(json.dumps([dataclasses.asdict(row) for row in rows]), markup=False)
+            return
         out.print(console.status_table(rows))
         if not lab.is_up():
             out.print(f"\n{week} is down: make {week} up")

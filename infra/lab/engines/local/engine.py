@@ -158,6 +158,12 @@ class LocalEngine:
             for server in self._topology.servers
         ]
 
+    def overhead(self) -> list[ServiceStatus]:
+        """The supervisor's own row; none while the week is down."""
+        if not self.is_up():
+            return []
+        return [status.of_supervisor(self._supervision.call("supervisor.getPID"))]
+
     def clean(self) -> None:
         """Erase the instance: data, logs, secrets. It must be down."""
         if self.is_up():

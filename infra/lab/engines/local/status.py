@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,20 @@ def of(server: Server, site: Site, info: Mapping[str, Any] | None, restarts: int
     )
 
 
+def of_supervisor(pid: int) -> ServiceStatus:
+    """The row of supervisord itself, without its children."""
+    process = psutil.Process(pid)
+    return ServiceStatus(
+        name="supervisor",
+        kind="supervisord",
+        state=State.RUNNING,
+        version=version("supervisor"),
+        pid=pid,
+        memory_bytes=memory_bytes(process, children=False),
+        uptime_s=time.time() - process.create_time(),
+    )
+
+
 def _version(server: Server, site: Site) -> str:
     try:
         return server.version(site)
@@ -68,15 +83,15 @@ def _version(server: Server, site: Site) -> str:
         return "missing"  # removed while it runs; `lab doctor` tells more
 
 
-def memory_bytes(process: psutil.Process) -> int | None:
-    """Proportional set size of a process and all below it (Linux), else their unique size.
+def memory_bytes(process: psutil.Process, children: bool = True) -> int | None:
+    """Proportional set size of a process and what is below it (Linux), else their unique size.
 
     Pages shared by several processes count once in all, so the rows add up. None where the
     system tells neither.
     """
     total = 0
     try:
-        for member in (process, *process.children(recursive=True)):
+        for member in (process, *(process.children(recursive=True) if children else ())):
             with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
                 full = member.memory_full_info()
                 total += getattr(full, "pss", None) or full.uss

@@ -1,0 +1,1 @@
+"""Measurements of the weeks, their published results, and the reports made of them."""
