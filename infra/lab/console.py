@@ -15,7 +15,7 @@ from rich.text import Text
 from infra.lab.engines.base import Event, ServiceStatus, State
 
 MIB = 2**20
-LINE_EVERY_S = 5.0
+LINE_EVERY_S = 2.0
 FILE_COLUMNS = 200
 
 _COLOURS = {
@@ -46,7 +46,8 @@ def _console(stderr: bool) -> Console:
 
 
 class Progress:
-    """A line per service that changes in place on a terminal, and is printed once elsewhere."""
+    """A line per service: changed in place on a terminal; elsewhere printed when the service is
+    done, and every few seconds while it is not."""
 
     def __init__(self, console: Console, names: Sequence[str]) -> None:
         self._console = console
@@ -78,8 +79,8 @@ class Progress:
         if self._console.is_terminal:
             return
         now = time.monotonic()
-        recently = now - self._printed.get(event.name, float("-inf")) < LINE_EVERY_S
-        if event.done or event.name == "" or not recently:
+        long_ago = now - self._printed.setdefault(event.name, now) >= LINE_EVERY_S
+        if event.done or event.name == "" or long_ago:
             self._printed[event.name] = now
             self._console.print(self._line(event))
 

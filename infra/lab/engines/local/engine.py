@@ -271,6 +271,7 @@ class LocalEngine:
                     f"{server.name} is not ready after {server.ready_timeout_s:.0f} s ({reason}): "
                     f"see {self._site.log_file(server.name)}"
                 )
+            report(Event(server.name, f"starting: {reason}"))
             await anyio.sleep(POLL_S)
 
     def _died(self, name: str, info: Mapping[str, Any]) -> str:
