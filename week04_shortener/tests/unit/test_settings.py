@@ -1,0 +1,101 @@
+"""The week's settings: what is needed, what is refused, what is the default."""
+
+import pytest
+
+from infra.service.settings import load_settings
+from week04_shortener.__main__ import COMMANDS, main
+from week04_shortener.settings import Settings
+
+NEEDED = {
+    "DATABASE_URL": "postgresql://shortener:hunter2@127.0.0.1:5432/shortener",
+    "VALKEY_URL": "redis://127.0.0.1:6379/0",
+    "KAFKA_BOOTSTRAP": "127.0.0.1:9092",
+    "CLICK_LOG_DIR": "clicks",
+    "PUBLIC_BASE_URL": "http://127.0.0.1:8400/",
+    "CODE_KEY": "sixteen letters!",
+}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in NEEDED.items():
+        monkeypatch.setenv(f"SHORTENER_{name}", value)
+
+
+def refused(capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as exit_:
+        load_settings(Settings)
+    assert exit_.value.code == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    return err
+
+
+def test_the_needed_ones_are_enough() -> None:
+    settings = load_settings(Settings)
+    assert settings.public_base_url == "http://127.0.0.1:8400"
+    assert settings.replica
+    assert [str(network) for network in settings.trusted_proxies] == ["127.0.0.1/32", "::1/128"]
+    assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_each_needed_one_is_missed(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv(f"SHORTENER_{name}")
+    assert f"SHORTENER_{name} is missing, set it to: " in refused(capsys)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "mysql://hunter2@x/y"), ("VALKEY_URL", "http://hunter2:1"),
+        ("KAFKA_BOOTSTRAP", "localhost"), ("KAFKA_BOOTSTRAP", "a:1,b"),
+        ("PUBLIC_BASE_URL", "127.0.0.1:8400"), ("PUBLIC_BASE_URL", "http://x/?q"),
+        ("CODE_KEY", "hunter2"), ("CODE_KEY", "x" * 65), ("REPLICA", "a b"),
+        ("ADMIN_PORT", "65536"), ("ADMIN_PORT", "http"), ("TRUSTED_PROXIES", "localhost"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8"), ("CACHE_TTL_S", "0"), ("CACHE_TTL_S", "nan"),
+        ("CACHE_TTL_JITTER", "1"), ("LOG_LEVEL", "LOUD"), ("CLICKS_PARTITIONS", "0"),
+        ("CONSUMER_SESSION_TIMEOUT_S", "1"), ("FORWARD_POLL_S", "-1"), ("DRAIN_S", "inf"),
+    ],
+)  # fmt: skip
+def test_wrong_values_are_named_and_not_shown(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"SHORTENER_{name}", value)
+    line = refused(capsys)
+    assert f"SHORTENER_{name} is refused" in line
+    assert "hunter2" not in line
+
+
+def test_settings_that_contradict_each_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SHORTENER_RETRY_FIRST_S", "9")
+    assert "SHORTENER_RETRY_FIRST_S must not exceed SHORTENER_RETRY_MOST_S" in refused(capsys)
+
+
+def test_proxies_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHORTENER_TRUSTED_PROXIES", "10.0.0.0/8, 2001:db8::/32")
+    proxies = load_settings(Settings).trusted_proxies
+    assert [str(network) for network in proxies] == ["10.0.0.0/8", "2001:db8::/32"]
+
+
+def test_every_setting_says_what_it_is() -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        if name.endswith("_s"):
+            assert "seconds" in field.description, name
+        if name.endswith("_bytes"):
+            assert "bytes" in field.description, name
+
+
+@pytest.mark.parametrize("arguments", [[], ["migrate"], ["setup", "now"], ["--help"]])
+def test_a_wrong_command_gets_one_line_with_the_list(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert all(command in err for command in COMMANDS)

@@ -1,0 +1,155 @@
+"""A Valkey that is dead or does not answer costs little, and is noticed once.
+
+The servers are sockets of this process: one closed, one that accepts and stays silent, one that
+speaks just enough of the protocol.
+"""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
+
+from week04_shortener.cache import CacheUnavailable
+from week04_shortener.valkey_cache import ValkeyCache
+
+pytestmark = pytest.mark.anyio
+
+TIMEOUT_S = 0.1
+OPEN_S = 0.2
+
+
+class Server:
+    """Answers HELLO and CLIENT with OK and GET with a value, or nothing at all."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.requests = 0
+        self.silent = False
+        self._writers: list[asyncio.StreamWriter] = []
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield
+        finally:
+            server.close()
+            for writer in self._writers:
+                writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        while head := await reader.readline():
+            parts = []
+            for _ in range(int(head[1:])):
+                length = int((await reader.readline())[1:])
+                parts.append((await reader.readexactly(length + 2))[:-2])
+            if parts[0].upper() == b"GET":
+                self.requests += 1
+            if not self.silent:
+                answers = {b"GET": b"$5\r\nvalue\r\n", b"HELLO": b"%1\r\n+proto\r\n:3\r\n"}
+                writer.write(answers.get(parts[0].upper(), b"+OK\r\n"))
+
+
+def cache_at(port: int) -> tuple[ValkeyCache, CollectorRegistry]:
+    registry = CollectorRegistry()
+    cache = ValkeyCache(
+        f"redis://127.0.0.1:{port}/0",
+        timeout_s=TIMEOUT_S,
+        pool_size=4,
+        failures_to_open=3,
+        open_s=OPEN_S,
+        registry=registry,
+    )
+    return cache, registry
+
+
+async def fails(cache: ValkeyCache) -> float:
+    """Ask once, which must fail; returns the seconds it took."""
+    began = time.perf_counter()
+    with pytest.raises(CacheUnavailable):
+        await cache.get("key")
+    return time.perf_counter() - began
+
+
+def up(registry: CollectorRegistry) -> float | None:
+    return registry.get_sample_value("shortener_cache_up")
+
+
+async def test_a_dead_server_is_unavailable_and_nothing_else() -> None:
+    with contextlib.closing(socket.socket()) as unused:
+        unused.bind(("127.0.0.1", 0))
+        cache, registry = cache_at(unused.getsockname()[1])
+        with capture_logs() as logs:
+            for _ in range(5):
+                await fails(cache)
+            with pytest.raises(CacheUnavailable):
+                await cache.set("key", b"value", ttl_s=1)
+            with pytest.raises(CacheUnavailable):
+                await cache.add("key", b"value", ttl_s=1)
+            with pytest.raises(CacheUnavailable):
+                await cache.ping()
+        assert up(registry) == 0
+        assert [line["log_level"] for line in logs] == ["warning"]
+        await cache.close()
+
+
+async def test_a_silent_server_costs_its_time_limit_a_few_times_only() -> None:
+    server = Server()
+    async with server.running():
+        server.silent = True
+        cache, registry = cache_at(server.port)
+        slow = [await fails(cache) for _ in range(3)]
+        quick = [await fails(cache) for _ in range(50)]
+        assert min(slow) >= TIMEOUT_S * 0.9
+        assert sum(quick) < TIMEOUT_S
+        assert up(registry) == 0
+        await cache.close()
+
+
+async def test_it_is_used_again_when_it_answers_again() -> None:
+    server = Server()
+    async with server.running():
+        cache, registry = cache_at(server.port)
+        with capture_logs() as logs:
+            assert await cache.get("key") == b"value"
+            server.silent = True
+            for _ in range(3):
+                await fails(cache)
+            await asyncio.sleep(OPEN_S * 1.5)
+            await fails(cache)  # tried once more, still silent: left alone again
+            asked = server.requests
+            await fails(cache)
+            assert server.requests == asked
+            server.silent = False
+            await asyncio.sleep(OPEN_S * 1.5)
+            assert await cache.get("key") == b"value"
+        assert up(registry) == 1
+        assert [line["event"] for line in logs] == [
+            "cache does not answer, links come from the database",
+            "cache works again",
+        ]
+        await cache.close()
+
+
+async def test_cancelled_requests_do_not_count_as_failures() -> None:
+    server = Server()
+    async with server.running():
+        server.silent = True
+        cache, registry = cache_at(server.port)
+        for _ in range(5):
+            asked = asyncio.create_task(cache.get("key"))
+            await asyncio.sleep(TIMEOUT_S / 5)
+            asked.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asked
+        assert up(registry) == 1
+        server.silent = False
+        assert await cache.get("key") == b"value"
+        await cache.close()
