@@ -180,8 +180,9 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         422: "The request does not fit its schema, or the URL is refused.",
         503: "The database does not answer.",
     }
-    reference = {"schema": ProblemDocument.model_json_schema()}
-    return {
-        status: {"description": meanings[status], "content": {MEDIA_TYPE: reference}}
-        for status in statuses
+    content = {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}}
+    documented: dict[int | str, dict[str, Any]] = {
+        status: {"description": meanings[status], "content": content} for status in statuses
     }
+    documented["default"] = {"description": "Any other error.", "content": content}
+    return documented

@@ -52,7 +52,7 @@ def explain(model: type[ServiceSettings], errors: Iterable[Mapping[str, Any]]) -
     for error in errors:
         # A check of the whole model has no field to blame; its message names the variables.
         if not error["loc"]:
-            clauses.append(_lower_first(error["msg"].removeprefix("Value error, ")))
+            clauses.append(error["msg"].removeprefix("Value error, "))
             continue
         name = str(error["loc"][0])
         field = model.model_fields.get(name)
