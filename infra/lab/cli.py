@@ -239,7 +239,8 @@ def _checked(command: TyperGroup, words: list[str]) -> list[str]:
 def main() -> None:
     """Run the command; every failure a user can act on is one line and an exit status."""
     os.umask(0o022)  # servers under another user must be able to enter what is created
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    for number in (signal.SIGTERM, signal.SIGHUP):  # ended from outside, or the terminal closed
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # probes fail while Kafka starts
     try:
         command = typer.main.get_command(build_app())
