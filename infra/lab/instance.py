@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import anyio
 
 from infra.lab.errors import LabError
 from infra.lab.site import make_dir
-from infra.lab.topology import Topology
+from infra.lab.topology import Topology, is_port
 
 SECRET_BYTES = 24
 LOCK_POLL_S = 0.1
@@ -29,9 +30,10 @@ def load_ports(root: Path, topology: Topology) -> dict[str, int] | None:
     try:
         record = json.loads((root / "instance.json").read_text())
         ports = {str(name): int(port) for name, port in record["ports"].items()}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return None
-    return ports if ports.keys() == topology.ports({}).keys() else None
+    sound = len(set(ports.values())) == len(ports) and all(map(is_port, ports.values()))
+    return ports if sound and ports.keys() == topology.ports({}).keys() else None
 
 
 def save_ports(root: Path, topology: Topology, ports: Mapping[str, int]) -> None:
@@ -43,7 +45,7 @@ def kept_secrets(root: Path) -> dict[str, str]:
     """The instance's random strings as far as they can be read; creates nothing."""
     try:
         return _read_secrets(root / "secrets.json")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError):
         return {}
 
 
@@ -58,7 +60,7 @@ def make_secrets(root: Path, names: tuple[str, ...], clean: str) -> None:
     if path.exists():
         try:
             kept = _read_secrets(path)
-        except (ValueError, AttributeError) as error:
+        except ValueError as error:
             raise LabError(
                 f"{path} is damaged: restore it, or erase the week's data with `{clean}`"
             ) from error
@@ -69,7 +71,13 @@ def make_secrets(root: Path, names: tuple[str, ...], clean: str) -> None:
 
 
 def _read_secrets(path: Path) -> dict[str, str]:
-    return {str(name): str(value) for name, value in json.loads(path.read_text()).items()}
+    """Raises ValueError for what is no object of strings, each saying something."""
+    found = json.loads(path.read_text())
+    if not isinstance(found, dict):
+        raise ValueError("no object")
+    if not all(isinstance(value, str) and value for value in found.values()):
+        raise ValueError("a value is no string, or empty")
+    return found
 
 
 def _write(path: Path, text: str, mode: int) -> None:
@@ -87,22 +95,43 @@ def _write(path: Path, text: str, mode: int) -> None:
 async def exclusive(root: Path, on_wait: Callable[[], None]) -> AsyncIterator[None]:
     """Hold the instance against other `lab` commands; `on_wait` is told once if one is at work."""
     make_dir(root)
-    lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    told = False
+    while (lock := _try_lock(root)) is None:
+        if not told:
+            on_wait()
+            told = True
+        await anyio.sleep(LOCK_POLL_S)
+        make_dir(root)
     try:
-        told = False
-        while not _try_lock(lock):
-            if not told:
-                on_wait()
-                told = True
-            await anyio.sleep(LOCK_POLL_S)
         yield
     finally:
         os.close(lock)
 
 
-def _try_lock(descriptor: int) -> bool:
+def erase(root: Path) -> None:
+    """Remove the instance's folder. Raises LabError while another command works on it."""
+    lock = _try_lock(root)
+    if lock is None:
+        raise LabError(f"another lab command works in {root}: wait until it is done")
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        shutil.rmtree(root)
+    finally:
+        os.close(lock)
+
+
+def _try_lock(root: Path) -> int | None:
+    """The descriptor that holds the lock, None while somebody else does."""
+    path = root / "lock"
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Erased while we waited: whoever comes next would lock another file of that name.
+        if os.path.samestat(os.fstat(lock), path.stat()):
+            return lock
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except BaseException:
+        os.close(lock)
+        raise
+    os.close(lock)
+    return None

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from rich.console import Console
 from rich.text import Text
 
 POLL_S = 0.2
+PARTIAL_MAX_BYTES = 64 * 1024
 COLOURS = (
     "cyan",
     "green",
@@ -25,29 +27,57 @@ COLOURS = (
 )
 
 
-@dataclass
-class _Tail:
-    """Where reading of one log stands; survives its rotation (rename, new file)."""
+class Tail:
+    """Reads one log as it grows; survives its rotation (rename, new file) and its truncation."""
 
-    path: Path
-    inode: int = -1
-    offset: int = 0
-    partial: str = ""
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+        self._partial = b""
 
     def new_lines(self) -> Iterator[str]:
-        """Whole lines that came since the last call."""
+        """Whole lines that came since the last call, without their ends."""
+        if self._file is not None:
+            yield from self._read(self._file)
+            if not self._is_replaced(self._file):
+                return
+            # The old file was read to its end above: what is left is a line cut by the rotation.
+            yield from self.rest()
+            self._file.close()
+            self._file = None
         try:
-            info = self.path.stat()
+            self._file = self._path.open("rb")
         except FileNotFoundError:
             return
-        if info.st_ino != self.inode or info.st_size < self.offset:
-            self.inode, self.offset, self.partial = info.st_ino, 0, ""
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            fresh = file.read()
-            self.offset = file.tell()
-        *lines, self.partial = (self.partial + fresh.decode(errors="replace")).split("\n")
-        yield from lines
+        yield from self._read(self._file)
+
+    def rest(self) -> Iterator[str]:
+        """The unfinished line at the end, if there is one."""
+        if self._partial:
+            yield self._partial.decode(errors="replace")
+            self._partial = b""
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _read(self, file: BinaryIO) -> Iterator[str]:
+        if os.fstat(file.fileno()).st_size < file.tell():
+            file.seek(0)  # emptied in place
+            self._partial = b""
+        for piece in file:
+            self._partial += piece
+            if piece.endswith(b"\n") or len(self._partial) > PARTIAL_MAX_BYTES:
+                # Decoded as a whole line: a read may end in the middle of a character.
+                yield self._partial.removesuffix(b"\n").decode(errors="replace")
+                self._partial = b""
+
+    def _is_replaced(self, file: BinaryIO) -> bool:
+        try:
+            return not os.path.samestat(self._path.stat(), os.fstat(file.fileno()))
+        except FileNotFoundError:
+            return False  # between the two steps of a rotation
 
 
 def show(console: Console, logs: Mapping[str, Path], last: int, follow: bool) -> None:
@@ -60,18 +90,23 @@ def show(console: Console, logs: Mapping[str, Path], last: int, follow: bool) ->
     """
     width = max(map(len, logs), default=0)
     colours = dict(zip(logs, itertools.cycle(COLOURS), strict=False))
-    tails = {name: _Tail(path) for name, path in logs.items()}
+    tails = {name: Tail(path) for name, path in logs.items()}
 
     def put(name: str, line: str) -> None:
         text = Text(f"{name:<{width}} | ", style=colours[name])
         text.append(line, style="default")
         console.print(text, soft_wrap=True)
 
-    for name, tail in tails.items():
-        for line in deque(tail.new_lines(), maxlen=last):
-            put(name, line)
-    while follow:
-        time.sleep(POLL_S)
+    try:
         for name, tail in tails.items():
-            for line in tail.new_lines():
+            lines = itertools.chain(tail.new_lines(), () if follow else tail.rest())
+            for line in deque(lines, maxlen=last):
                 put(name, line)
+        while follow:
+            time.sleep(POLL_S)
+            for name, tail in tails.items():
+                for line in tail.new_lines():
+                    put(name, line)
+    finally:
+        for tail in tails.values():
+            tail.close()

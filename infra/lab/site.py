@@ -73,7 +73,11 @@ def make_dir(path: Path, account: Account | None = None) -> Path:
     A folder owned by the account is closed to others; any other must stay enterable,
     because servers that run as the account live below it.
     """
-    path.mkdir(parents=True, exist_ok=True, mode=0o755)
+    if not path.is_dir():
+        if not path.parent.is_dir():
+            make_dir(path.parent)
+        path.mkdir(exist_ok=True)
+        path.chmod(0o755)  # whatever the umask
     if account is not None:
         os.chown(path, account.uid, account.gid)
         path.chmod(0o700)

@@ -46,8 +46,12 @@ class Topology:
 
     def __post_init__(self) -> None:
         names = [server.name for server in self.servers]
-        if len(set(names)) != len(names):
-            raise ValueError(f"{self.week}: two services share a name: {names}")
+        ports = [name for server in self.servers for name in server.port_offsets]
+        if len(set(names)) != len(names) or len(set(ports)) != len(ports):
+            raise ValueError(f"{self.week}: two services share a name: {names}, ports {ports}")
+        for name in (*names, *ports):
+            if not re.fullmatch(r"[a-z][a-z0-9-]*", name):  # a file, a variable, a section's name
+                raise ValueError(f"{self.week}: {name!r} is no name: use a-z, 0-9 and dashes")
         for server in self.servers:
             for needed in server.needs:
                 if needed not in names:
@@ -124,6 +128,11 @@ def port_variable(name: str) -> str:
     return "PORT_" + name.upper().replace("-", "_")
 
 
+def is_port(number: int) -> bool:
+    """Whether an ordinary user's server may listen on it."""
+    return PORT_MIN <= number <= PORT_MAX
+
+
 def clone_of(week_module_file: str) -> Path:
     """Root of the clone from a `weekNN/lab.py`'s `__file__`."""
     return Path(week_module_file).resolve().parents[1]
@@ -131,7 +140,7 @@ def clone_of(week_module_file: str) -> Path:
 
 def _port(variable: str, text: str) -> int:
     port = int(text) if re.fullmatch(r"[0-9]{1,5}", text) else 0
-    if not PORT_MIN <= port <= PORT_MAX:
+    if not is_port(port):
         raise UsageError(f"{variable}={text} is no port: use a number {PORT_MIN} to {PORT_MAX}")
     return port
 

@@ -11,10 +11,19 @@ from infra.lab.topology import Topology
 
 
 def packages(clone: Path) -> dict[str, str]:
-    """Weeks that can run, `week04` to `week04_shortener`, in order."""
-    found = {}
+    """Weeks that can run, `week04` to `week04_shortener`, in order.
+
+    Raises UsageError when two folders claim one week (a copy that somebody made).
+    """
+    found: dict[str, str] = {}
     for lab_file in sorted(clone.glob("week[0-9][0-9]_*/lab.py")):
-        found[lab_file.parent.name.split("_")[0]] = lab_file.parent.name
+        week = lab_file.parent.name.split("_")[0]
+        if week in found:
+            raise UsageError(
+                f"two folders say they are {week}: {found[week]} and {lab_file.parent.name}; "
+                f"rename one"
+            )
+        found[week] = lab_file.parent.name
     return found
 
 

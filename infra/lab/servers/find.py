@@ -81,8 +81,9 @@ def version_of(program: Path, *arguments: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise MissingServerError(f"{program} does not run on this machine: {error}") from error
     said = (answer.stdout + answer.stderr).strip()
-    found = re.search(r"\d+(\.\d+)+", said)
-    if found is None:
+    # A first release may be a plain number (`openjdk version "21"`).
+    found = re.search(r"\d+(\.\d+)+", said) or re.search(r"\d+", said)
+    if found is None or answer.returncode != 0:
         reason = said.splitlines()[-1] if said else f"exit status {answer.returncode}"
         raise MissingServerError(f"{program} does not run on this machine: {reason}")
     return found.group()

@@ -35,7 +35,9 @@ async def get(port: int, path: str, timeout_s: float) -> Answer:
     """GET from HOST:port. Raises NotReadyError when no HTTP answer comes within `timeout_s`."""
     try:
         return await anyio.to_thread.run_sync(_get, port, path, timeout_s)
-    except (OSError, http.client.HTTPException) as error:
+    except OSError as error:
+        raise NotReadyError(error.strerror or str(error) or type(error).__name__) from error
+    except http.client.HTTPException as error:
         raise NotReadyError(str(error) or type(error).__name__) from error
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import shutil
-import subprocess
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from infra.lab.errors import LabError, MissingServerError, NotReadyError
+from infra.lab.servers import helper
 from infra.lab.servers.base import Launch, Progress, Server, check_data_version, clean_command
 from infra.lab.servers.find import package_dir, version_of
 from infra.lab.servers.kafka_jars import class_path, fetch, kafka_version
@@ -22,6 +22,8 @@ from infra.lab.site import HOST, Site, make_dir
 PROBE_TIMEOUT_MS = 2000
 FORMAT_TIMEOUT_S = 120
 JAVA_MIN_MAJOR = 17
+# What StorageTool writes before meta.properties, which it renames into place at the end.
+_OF_FORMAT = ("bootstrap.checkpoint", "meta.properties.tmp")
 
 # A lab broker, not a tuned one: small heap, the cheapest collector, only the quick compiler.
 JVM_OPTIONS = (
@@ -53,6 +55,7 @@ class Kafka(Server):
 
     controller_port: int
     settings: Mapping[str, str] = field(default_factory=dict)
+    stop_timeout_s: int = 30
 
     @property
     def kind(self) -> str:
@@ -111,7 +114,7 @@ class Kafka(Server):
 
     def _format(self, site: Site, data: Path) -> None:
         for leftover in data.iterdir():
-            if leftover.name == "bootstrap.checkpoint" or leftover.name.startswith("__cluster"):
+            if leftover.name in _OF_FORMAT or leftover.name.startswith("__cluster"):
                 # An interrupted format: meta.properties is written last, so nothing ran on it.
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
             else:
@@ -121,18 +124,14 @@ class Kafka(Server):
                 )
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         tool = ("kafka.tools.StorageTool", "format", "--standalone", "-c", "server.properties")
-        done = subprocess.run(
+        helper.run(
+            site,
+            self.name,
             # `--cluster-id=` in one word: an id may begin with a dash.
             [*self._java_command(site), *tool, f"--cluster-id={cluster_id}"],
             cwd=site.run_dir(self.name),
-            capture_output=True,
-            text=True,
-            timeout=FORMAT_TIMEOUT_S,
-            check=False,
+            timeout_s=FORMAT_TIMEOUT_S,
         )
-        if done.returncode != 0:
-            said = (done.stderr or done.stdout).strip().splitlines()
-            raise LabError(f"Kafka could not format {data}: {said[-1] if said else 'no reason'}")
 
     def _java_command(self, site: Site) -> tuple[str, ...]:
         return (
@@ -143,7 +142,6 @@ class Kafka(Server):
     def launch(self, site: Site) -> Launch:
         return Launch(
             argv=(*self._java_command(site), "kafka.Kafka", "server.properties"),
-            stop_timeout_s=30,
         )
 
     async def probe(self, site: Site) -> None:

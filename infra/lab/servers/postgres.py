@@ -10,7 +10,6 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ import asyncpg
 import psutil
 
 from infra.lab.errors import LabError, NotReadyError
+from infra.lab.servers import helper
 from infra.lab.servers.base import Launch, Server, check_data_version, clean_command
 from infra.lab.servers.find import executable, version_of
 from infra.lab.site import HOST, Site, make_dir
@@ -43,6 +43,9 @@ class Postgres(Server):
     database: str
     password_secret: str
     settings: Mapping[str, str] = field(default_factory=dict)
+    # "Fast" shutdown: end the sessions, write a checkpoint (manual, section 18.5).
+    stop_signal: signal.Signals = signal.SIGINT
+    stop_timeout_s: int = 30
 
     @property
     def kind(self) -> str:
@@ -72,10 +75,8 @@ class Postgres(Server):
     def prepare(self, site: Site) -> None:
         data = site.data_dir(self.name)
         native = data / "PG_VERSION"
-        note = data.with_name(data.name + ".version")
-        if native.exists() and not note.exists():
-            note.write_text(native.read_text())
-        check_data_version(data, self.kind, self.version(site), clean_command(site))
+        written = native.read_text(errors="replace").strip() if native.exists() else ""
+        check_data_version(data, self.kind, self.version(site), clean_command(site), written)
         if native.exists():
             self._drop_stale_pid_file(data)
             return
@@ -102,19 +103,9 @@ class Postgres(Server):
                 *("--username", SUPERUSER, "--auth", "scram-sha-256"),
                 *("--encoding", "UTF8", "--locale", "C"),
             ]
-            done = subprocess.run(
-                command,
-                capture_output=True,
-                text=True,
-                timeout=INITDB_TIMEOUT_S,
-                check=False,
-                cwd=fresh,
-                user=account.uid if account else None,
-                group=account.gid if account else None,
-                extra_groups=[] if account else None,
+            helper.run(
+                site, self.name, command, cwd=fresh, timeout_s=INITDB_TIMEOUT_S, account=account
             )
-        if done.returncode != 0:
-            raise LabError(f"initdb failed: {_last_error(done.stderr)}")
         if data.exists():
             data.rmdir()
         fresh.rename(data)
@@ -129,14 +120,13 @@ class Postgres(Server):
         pid_file = data / "postmaster.pid"
         with contextlib.suppress(FileNotFoundError, ValueError, IndexError):
             pid = int(pid_file.read_text().splitlines()[0])
-            try:
-                holder = Path(psutil.Process(pid).cwd())
-            except psutil.NoSuchProcess:
-                return
-            except psutil.AccessDenied:
-                holder = Path("/")
-            if holder != data:
+            if psutil.pid_exists(pid) and not _works_in(pid, data):
                 pid_file.unlink()
+
+    def owns(self, site: Site, process: psutil.Process) -> bool:
+        """PostgreSQL's children lead sessions of their own; a busy one outlives its postmaster."""
+        data = site.data_dir(self.name).resolve()
+        return process.name() == "postgres" and Path(process.cwd()) == data
 
     def launch(self, site: Site) -> Launch:
         settings = {
@@ -156,9 +146,6 @@ class Postgres(Server):
                 *options,
             ),
             account=site.account,
-            # "Fast" shutdown: end the sessions, write a checkpoint (manual, section 18.5).
-            stop_signal=signal.SIGINT,
-            stop_timeout_s=30,
         )
 
     async def _connect(self, site: Site, database: str) -> asyncpg.Connection:
@@ -188,6 +175,14 @@ class Postgres(Server):
             raise NotReadyError(str(error)) from error
 
     async def settle(self, site: Site) -> None:
+        try:
+            await self._make_role_and_database(site)
+        except asyncpg.InsufficientResourcesError as error:  # the disk is full, and its like
+            raise LabError(f"{self.name}: PostgreSQL says: {error}") from error
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise NotReadyError(str(error)) from error
+
+    async def _make_role_and_database(self, site: Site) -> None:
         role = self.database
         password = site.secrets[self.password_secret]
         connection = await self._connect(site, "postgres")
@@ -211,7 +206,9 @@ class Postgres(Server):
             await connection.close(timeout=PROBE_TIMEOUT_S)
 
 
-def _last_error(stderr: str) -> str:
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    errors = [line for line in lines if "error" in line.lower() or "fatal" in line.lower()]
-    return (errors or lines or ["it said nothing"])[0]
+def _works_in(pid: int, folder: Path) -> bool:
+    """Whether `pid` is a living process whose working directory is `folder`."""
+    try:
+        return Path(psutil.Process(pid).cwd()) == folder.resolve()
+    except psutil.Error:
+        return False  # gone, a zombie, or another user's

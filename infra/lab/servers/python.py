@@ -47,7 +47,6 @@ class PythonProcess(Server):
         return Launch(
             argv=(sys.executable, *self.arguments(site)),
             env={"PYTHONUNBUFFERED": "1", **self.environment(site), **self._from_user()},
-            stop_timeout_s=self.stop_timeout_s,
         )
 
     def _from_user(self) -> dict[str, str]:

@@ -54,9 +54,12 @@ class Valkey(Server):
         return Launch(argv=(str(self._program()), *options))
 
     async def probe(self, site: Site) -> None:
-        with anyio.fail_after(PROBE_TIMEOUT_S):
-            async with await anyio.connect_tcp(HOST, site.ports[self.name]) as stream:
-                await stream.send(b"PING\r\n")
-                answer = await stream.receive(64)
+        try:
+            with anyio.fail_after(PROBE_TIMEOUT_S):
+                async with await anyio.connect_tcp(HOST, site.ports[self.name]) as stream:
+                    await stream.send(b"PING\r\n")
+                    answer = await stream.receive(64)
+        except (anyio.EndOfStream, anyio.BrokenResourceError) as error:
+            raise NotReadyError("it hung up") from error
         if answer != b"+PONG\r\n":
             raise NotReadyError(answer.decode(errors="replace").strip())

@@ -12,7 +12,7 @@ import psutil
 
 from infra.lab.errors import LabError
 from infra.lab.site import HOST
-from infra.lab.topology import port_variable
+from infra.lab.topology import PORT_MAX, port_variable
 
 
 def check_free(ports: Mapping[str, int], week: str, front: str) -> None:
@@ -22,9 +22,10 @@ def check_free(ports: Mapping[str, int], week: str, front: str) -> None:
             continue
         holder = _holder(port)
         variable = "PORT" if name == front else port_variable(name)
+        other = port + 1000 if port + 1000 <= PORT_MAX else port - 1000
         raise LabError(
             f"port {port} ({name}) is taken{holder}: stop that program, or move this with "
-            f"`make {week} up {variable}={port + 1000}`"
+            f"`make {week} up {variable}={other}`"
         )
 
 

@@ -62,18 +62,22 @@ def of(server: Server, site: Site, info: Mapping[str, Any] | None, restarts: int
     )
 
 
-def of_supervisor(pid: int) -> ServiceStatus:
-    """The row of supervisord itself, without its children."""
-    process = psutil.Process(pid)
-    return ServiceStatus(
-        name="supervisor",
-        kind="supervisord",
-        state=State.RUNNING,
-        version=version("supervisor"),
-        pid=pid,
-        memory_bytes=memory_bytes(process, children=False),
-        uptime_s=time.time() - process.create_time(),
-    )
+def of_supervisor(pid: int) -> list[ServiceStatus]:
+    """The row of supervisord itself, without its children; none when it is gone."""
+    try:
+        process = psutil.Process(pid)
+        row = ServiceStatus(
+            name="supervisor",
+            kind="supervisord",
+            state=State.RUNNING,
+            version=version("supervisor"),
+            pid=pid,
+            memory_bytes=memory_bytes(process, children=False),
+            uptime_s=time.time() - process.create_time(),
+        )
+    except psutil.NoSuchProcess:
+        return []
+    return [row]
 
 
 def _version(server: Server, site: Site) -> str:
@@ -100,15 +104,20 @@ def memory_bytes(process: psutil.Process, children: bool = True) -> int | None:
     return total
 
 
-def last_line(log: Path) -> str:
+def last_line(log: Path, after: int = 0) -> str:
     """What a log said last, in one line; "" when it said nothing.
 
     Of a Python traceback that is the exception itself, and so it is of one in a JSON log line.
+
+    Args:
+        after: bytes at the beginning that do not count (of an earlier run); a smaller file was
+            rotated since and counts as a whole.
     """
     try:
         with log.open("rb") as file:
             file.seek(0, 2)
-            file.seek(max(0, file.tell() - LAST_LINE_BYTES))
+            size = file.tell()
+            file.seek(max(0, size - LAST_LINE_BYTES, after if after <= size else 0))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
