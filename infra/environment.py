@@ -30,7 +30,12 @@ FORCED_ENV = {"PIP_USER": "0", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHE
 DROPPED_ENV = ("PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_DRY_RUN")
 # Less than this is left when writing the next of an environment's files has just failed.
 FULL_DISK_BYTES = 4 * 1024 * 1024
-VENV_PROBE = "import ensurepip, venv, sys; print('%d.%d' % sys.version_info[:2])"
+# ensurepip.version() also looks whether the wheel of pip is there.
+VENV_PROBE = """
+import ensurepip, sys, venv
+ensurepip.version()
+print("%d.%d" % sys.version_info[:2])
+"""
 
 
 def build(lock: str, clone: Path, home: Path) -> None:
@@ -61,6 +66,11 @@ def _ended(_signal: int, _frame: FrameType | None) -> None:
 def _make_home(home: Path) -> None:
     """Creates the home; as root it must be a place the unprivileged user can enter."""
     home.mkdir(parents=True, exist_ok=True)
+    if not os.access(home, os.W_OK):
+        owner = home.owner()
+        raise BootstrapError(
+            f"{home} belongs to {owner}: run as {owner}, remove it, or set LAB_HOME to another"
+        )
     if os.geteuid() == 0 and not bootstrap.can_enter(home):
         with contextlib.suppress(OSError):
             home.rmdir()  # goes only when it is empty, so when it was made just now

@@ -43,7 +43,10 @@ CAUSES = (
         "the package registry cannot be reached: check the network",
     ),
     (r"401 Client Error|403 Client Error|404 Client Error|50\d Server Error", "{line}"),
-    (r"No matching distribution found for ([^ ]+)", "no wheel of {0} for this platform"),
+    (
+        r"No matching distribution found for ([^ ]+)",
+        "the package registry in use has no wheel of {0} for this platform",
+    ),
 )
 
 
