@@ -20,6 +20,10 @@ _LOCK = 0x73686F7274656E
 _LOCK_TIMEOUT_S = 30
 _STATEMENT_TIMEOUT_S = 300
 
+_PASSING = ("08", "40", "53", "55", "57")
+"""Classes of SQLSTATE that may be gone next time: connection, rollback, resources, lock, operator
+(PostgreSQL manual, appendix A)."""
+
 
 async def migrate(url: str, *, connect_timeout_s: float) -> None:
     """Bring the database at `url` to the newest revision; `DatabaseUnavailable` if it is away.
@@ -30,7 +34,10 @@ async def migrate(url: str, *, connect_timeout_s: float) -> None:
 
     async def connect() -> asyncpg.Connection:
         # asyncpg reads the address itself: SQLAlchemy's form of it has other parameters.
-        return await asyncpg.connect(url, timeout=connect_timeout_s)
+        try:
+            return await asyncpg.connect(url, timeout=connect_timeout_s)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise DatabaseUnavailable(brief(error)) from error
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect)
     try:
@@ -41,8 +48,12 @@ async def migrate(url: str, *, connect_timeout_s: float) -> None:
             )
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
             await connection.run_sync(_upgrade)
-    except (DBAPIError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise DatabaseUnavailable(brief(error)) from error
+    except DBAPIError as error:
+        # A mistake in a revision stays the error it is: trying again would not mend it.
+        state = getattr(error.orig, "sqlstate", None) or ""
+        if error.connection_invalidated or state.startswith(_PASSING):
+            raise DatabaseUnavailable(brief(error.orig)) from error
+        raise
     finally:
         await engine.dispose()
 
