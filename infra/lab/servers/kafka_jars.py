@@ -7,9 +7,12 @@ downloads what the lock says and refuses a file whose sum differs.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -27,6 +30,8 @@ KAFKA = ("org.apache.kafka", "kafka_2.13", "4.3.1")
 LOG_BINDING = ("org.apache.logging.log4j", "log4j-slf4j-impl")
 LOG_API = "log4j-api"
 LOCK = Path("locks/kafka-jars.txt")
+STAMP = "checked.sha256"
+LOCK_POLL_S = 0.2
 
 DOWNLOADS_AT_ONCE = 6
 DOWNLOAD_TIMEOUT_S = 60
@@ -85,16 +90,42 @@ def fetch(clone: Path, cache: Path, progress: Progress) -> None:
     Raises LabError when the repository cannot be reached or a jar's sum is wrong.
     """
     jars = read_lock(clone / LOCK)
-    stamp = cache / "checked.sha256"
-    wanted = hashlib.sha256((clone / LOCK).read_bytes()).hexdigest()
+    wanted = hashlib.sha256((clone / LOCK).read_bytes())
     context = _context(cache)
-    present = all(_cached(context, jar) for jar in jars)
-    if present and stamp.exists() and stamp.read_text() == wanted:
+    if _all_checked(context, jars, cache, wanted.digest()):
         return
     cache.mkdir(parents=True, exist_ok=True)
-    for done, _ in enumerate(_checked(context, jars), start=1):
-        progress(f"jar {done} of {len(jars)}")
-    stamp.write_text(wanted)
+    with _alone(cache, progress):
+        if _all_checked(context, jars, cache, wanted.digest()):
+            return  # by the other week that we waited for
+        for done, _ in enumerate(_checked(context, jars), start=1):
+            progress(f"jar {done} of {len(jars)}")
+        (cache / STAMP).write_text(wanted.hexdigest())
+
+
+def _all_checked(context: MavenContext, jars: list[Jar], cache: Path, wanted: bytes) -> bool:
+    """Whether all are there and were checked against this very lock."""
+    stamp = cache / STAMP
+    if not all(_cached(context, jar) for jar in jars) or not stamp.exists():
+        return False
+    return stamp.read_bytes() == wanted.hex().encode()
+
+
+@contextlib.contextmanager
+def _alone(cache: Path, progress: Progress) -> Iterator[None]:
+    """Weeks share the jars: one downloads, another one that starts at the same time waits."""
+    lock = os.open(cache / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                progress("another week fetches the jars: waiting for it")
+                time.sleep(LOCK_POLL_S)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _checked(context: MavenContext, jars: list[Jar]) -> Iterator[Path]:
