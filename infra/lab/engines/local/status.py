@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -121,8 +122,13 @@ def last_line(log: Path, after: int = 0) -> str:
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
-    said = [line.strip() for line in lines if line.strip()]
+    said = [line for line in map(_printable, lines) if line]
     return _plain(said[-1])[:LAST_LINE_MAX_CHARS] if said else ""
+
+
+def _printable(line: str) -> str:
+    """Without colours and whatever else would move a terminal's cursor (ECMA-48, section 5.4)."""
+    return re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f]", "", line).strip()
 
 
 def _plain(line: str) -> str:
