@@ -37,7 +37,9 @@ class SingleFlight(Generic[T]):
             task = asyncio.create_task(_run(work))
             self._under_way[key] = task
             task.add_done_callback(lambda done: self._landed(key, done))
-        return await asyncio.shield(task)
+        # Waits without owning: when this caller is cancelled, the task is not.
+        await asyncio.wait({task})
+        return task.result()
 
     def _landed(self, key: str, task: asyncio.Task[T]) -> None:
         del self._under_way[key]
