@@ -99,11 +99,13 @@ async def test_error_after_all_were_cancelled_is_not_reported_as_unseen() -> Non
     )
     work, flight = Work(), SingleFlight[int]()
     work.error = ValueError("no")
-    for task in await ask(flight, work, 2):
-        task.cancel()
+    tasks = await ask(flight, work, 2)
+    while tasks:
+        tasks.pop().cancel()
     work.done.set()
     await settle()
     work.error = None
     assert await flight.do("key", work) == 2
-    gc.collect()  # an error nobody has seen is reported when its task is collected
+    # An error nobody has seen is reported when its task is collected: nothing may hold it.
+    gc.collect()
     assert reported == []
