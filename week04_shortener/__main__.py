@@ -32,7 +32,7 @@ from week04_shortener.database import Database, DatabaseUnavailable, open_databa
 from week04_shortener.forwarder import Forwarder, ForwarderMetrics
 from week04_shortener.kafka import ClickSender, ClickSource, KafkaUnavailable, ensure_topic
 from week04_shortener.settings import Settings
-from week04_shortener.singleflight import SingleFlight
+from week04_shortener.singleflight import Flight, SingleFlight
 from week04_shortener.store import LinkStore, StoreMetrics
 from week04_shortener.valkey_cache import ValkeyCache
 
@@ -50,33 +50,17 @@ def create_app() -> FastAPI:
     What cannot be helped by waiting, settings and the click log's directory, ends the process
     with one line.
     """
-    settings = load_settings(Settings)
+    return api(load_settings(Settings), SingleFlight())
+
+
+def api(settings: Settings, flight: Flight[str | None]) -> FastAPI:
+    """The API with what is to keep a herd from the database, or is not."""
     registry = new_registry(configure_logging("shortener-api", settings.log_level))
-    try:
-        click_log = ClickLogWriter(
-            settings.click_log_dir,
-            segment_bytes=settings.click_segment_bytes,
-            metrics=ClickLogMetrics(registry),
-        )
-    except CannotStart as error:
-        lifecycle.refuse_start(error)
+    click_log = _click_log(settings, registry)
     database = _database(settings, "shortener-api")
-    store = LinkStore(
-        database, Codec(settings.code_key.get_secret_value().encode()), StoreMetrics(registry)
-    )
+    codec = Codec(settings.code_key.get_secret_value().encode())
+    store = LinkStore(database, codec, StoreMetrics(registry))
     cache = _cache(settings, registry)
-    lookup = CacheAside(
-        cache,
-        store.url_of,
-        SingleFlight(),
-        Lifetimes(
-            settings.cache_ttl_s,
-            settings.cache_negative_ttl_s,
-            settings.cache_ttl_jitter,
-            random.random,
-        ),
-        CacheMetrics(registry),
-    )
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -105,7 +89,9 @@ def create_app() -> FastAPI:
     )
     parts = Parts(
         links=store,
-        lookup=lookup,
+        lookup=CacheAside(
+            cache, store.url_of, flight, _lifetimes(settings), CacheMetrics(registry)
+        ),
         click_log=click_log,
         replica=settings.replica,
         public_base_url=settings.public_base_url,
@@ -264,6 +250,26 @@ def _cache(settings: Settings, registry: CollectorRegistry) -> ValkeyCache:
         failures_to_open=settings.cache_failures_to_open,
         open_s=settings.cache_open_s,
         registry=registry,
+    )
+
+
+def _click_log(settings: Settings, registry: CollectorRegistry) -> ClickLogWriter:
+    try:
+        return ClickLogWriter(
+            settings.click_log_dir,
+            segment_bytes=settings.click_segment_bytes,
+            metrics=ClickLogMetrics(registry),
+        )
+    except CannotStart as error:
+        lifecycle.refuse_start(error)
+
+
+def _lifetimes(settings: Settings) -> Lifetimes:
+    return Lifetimes(
+        settings.cache_ttl_s,
+        settings.cache_negative_ttl_s,
+        settings.cache_ttl_jitter,
+        random.random,
     )
 
 

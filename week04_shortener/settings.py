@@ -15,6 +15,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from infra.service.requests import Network
 from infra.service.settings import ServiceSettings
+from week04_shortener.codes import Codec
 
 
 def _split(value: object) -> object:
@@ -30,6 +31,11 @@ def _postgres(value: SecretStr) -> SecretStr:
 def _valkey(value: SecretStr) -> SecretStr:
     if urlsplit(value.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
         raise ValueError("not a redis:// address")
+    return value
+
+
+def _code_key(value: SecretStr) -> SecretStr:
+    Codec(value.get_secret_value().encode())
     return value
 
 
@@ -64,8 +70,8 @@ class Settings(ServiceSettings):
     public_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         description="address of the front door, which short links begin with, http://HOST[:PORT]"
     )
-    code_key: Annotated[SecretStr, Field(min_length=16, max_length=64)] = Field(
-        description="secret of 16 to 64 characters that orders the short codes, never changed"
+    code_key: Annotated[SecretStr, AfterValidator(_code_key)] = Field(
+        description="secret of 16 to 64 bytes that orders the short codes, never changed"
     )
     replica: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,63}$")] = Field(
         default_factory=socket.gethostname,

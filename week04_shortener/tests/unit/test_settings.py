@@ -53,7 +53,7 @@ def test_each_needed_one_is_missed(
         ("DATABASE_URL", "mysql://hunter2@x/y"), ("VALKEY_URL", "http://hunter2:1"),
         ("KAFKA_BOOTSTRAP", "localhost"), ("KAFKA_BOOTSTRAP", "a:1,b"),
         ("PUBLIC_BASE_URL", "127.0.0.1:8400"), ("PUBLIC_BASE_URL", "http://x/?q"),
-        ("CODE_KEY", "hunter2"), ("CODE_KEY", "x" * 65), ("REPLICA", "a b"),
+        ("CODE_KEY", "hunter2"), ("CODE_KEY", "x" * 65), ("CODE_KEY", "ä" * 33), ("REPLICA", "a b"),
         ("ADMIN_PORT", "65536"), ("ADMIN_PORT", "http"), ("TRUSTED_PROXIES", "localhost"),
         ("TRUSTED_PROXIES", "10.0.0.1/8"), ("CACHE_TTL_S", "0"), ("CACHE_TTL_S", "nan"),
         ("CACHE_TTL_JITTER", "1"), ("LOG_LEVEL", "LOUD"), ("CLICKS_PARTITIONS", "0"),
