@@ -87,6 +87,7 @@ lint: ## ruff, mypy and the import rules
 
 lock: ## pin again what pyproject.toml asks for (UPGRADE=1: to the newest versions)
 	@"$(LAB_COMMAND)" --dev python -m infra.locks $(if $(call on,UPGRADE),--upgrade)
+	@"$(LAB_COMMAND)" --dev python -m infra.lab.servers.kafka_jars
 endif
 
 #|1 make weekNN VERB       one week, one verb; make weekNN alone means up
