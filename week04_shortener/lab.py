@@ -79,6 +79,8 @@ def replica(name: str, port: int) -> PythonProcess:
         arguments=lambda site: (
             *("-m", "uvicorn", "--factory", app, "--no-access-log"),
             *("--host", HOST, "--port", str(site.ports[name])),
+            # The service itself judges whom it trusts: it must see the peer's own address.
+            *("--no-proxy-headers", "--timeout-graceful-shutdown", "5"),
         ),
         environment=lambda site: settings(site, name),
         settings_prefix=PREFIX,
