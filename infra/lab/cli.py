@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -122,7 +123,8 @@ def _week_app(week: str) -> typer.Typer:
         files = {name: lab.site.log_file(name) for name in names}
         if not any(file.exists() for file in files.values()):
             raise LabError(f"there are no logs yet: make {week} up")
-        logs.show(console.stdout(), files, lines, follow)
+        with contextlib.suppress(KeyboardInterrupt):  # the way to leave `--follow`
+            logs.show(console.stdout(), files, lines, follow)
 
     @app.command()
     def clean(
