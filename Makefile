@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 
 WEEKS := $(sort $(foreach file,$(wildcard week[0-9][0-9]_*/lab.py),$(firstword $(subst _, ,$(file)))))
 VERBS := up down status logs check bench chaos fault test clean kill crash pause resume stop start
-OTHERS := help doctor test lint lock
+OTHERS := help doctor test lint lock footprint
 SETTINGS := ENGINE SERVER PORT PORT_% SERVICE FOLLOW DEEP YES TARGET TARGET_DSN ARGS UPGRADE LAB_%
 
 # ---- The words are judged before anything runs: $(error) ends make at once, with status 2.
@@ -71,7 +71,7 @@ help: ## this list
 	    printf '  %-8s %s\n' "$${file%%_*}" "$${title:-$${file%/lab.py}}"; \
 	done
 	@sed -n 's/^#|2 \{0,1\}//p' Makefile
-	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' Makefile | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' Makefile | awk -F'|' '{printf "  %-14s %s\n", $$1, $$2}'
 
 doctor: ## what this machine can run, and what is missing for the rest
 	@"$(LAB_COMMAND)" doctor
@@ -88,6 +88,9 @@ lint: ## ruff, mypy and the import rules
 lock: ## pin again what pyproject.toml asks for (UPGRADE=1: to the newest versions)
 	@"$(LAB_COMMAND)" --dev python -m infra.locks $(if $(call on,UPGRADE),--upgrade)
 	@"$(LAB_COMMAND)" --dev python -m infra.lab.servers.kafka_jars
+
+footprint: ## measure minutes and memory of each week in fresh clones, for the README
+	@"$(LAB_COMMAND)" --dev python -m benchmarks.footprint $(ARGS)
 endif
 
 #|1 make weekNN VERB       one week, one verb; make weekNN alone means up
