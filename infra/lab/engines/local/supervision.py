@@ -1,9 +1,10 @@
 """The supervisor of one instance, from outside: its configuration, its start, its XML-RPC.
 
 supervisord (a kept library, ADR 0001) owns the processes. Its configuration holds no text from
-the user's side: every path in it is relative to the file itself, and what a service needs
-(arguments, environment) stands in a small start script per service, which learners can read and
-run by hand. supervisor's ini dialect would cut a value at " ;" or " #".
+the user's side: every path in it is relative to supervisord's working directory, and what a
+service needs (arguments, environment) stands in a small start script per service, which learners
+can read and run by hand. supervisor's ini dialect would cut a value at " ;" or " #" and expand a
+"%", also in the path of the file itself (`%(here)s`).
 """
 
 from __future__ import annotations
@@ -48,12 +49,12 @@ _PROGRAM_WORDS = ("supervisor.supervisord", "-c", "supervisord.conf")
 _MAIN = """\
 ; Written by the lab at every start.
 [supervisord]
-logfile=%(here)s/supervisord.log
+logfile=supervisord.log
 logfile_maxbytes=1MB
 logfile_backups=1
-pidfile=%(here)s/supervisord.pid
-childlogdir=%(here)s
-directory=%(here)s
+pidfile=supervisord.pid
+childlogdir=.
+directory=.
 umask=022
 
 [unix_http_server]
@@ -70,7 +71,7 @@ supervisor.rpcinterface_factory=infra.lab.engines.local.plugin:make_interface
 _PROGRAM = """
 [program:{name}]
 command=/bin/sh start
-directory=%(here)s/../run/{name}
+directory=../run/{name}
 autostart=false
 autorestart={restart}
 startsecs={start_s}
@@ -80,7 +81,7 @@ stopsignal={signal}
 stopwaitsecs={wait_s}
 killasgroup=true
 redirect_stderr=true
-stdout_logfile=%(here)s/../logs/{name}.log
+stdout_logfile=../logs/{name}.log
 stdout_logfile_maxbytes={log_bytes}
 stdout_logfile_backups={log_backups}
 {user}"""
@@ -183,7 +184,9 @@ class Supervision:
             ) from error
         if done.returncode != 0:
             said = (done.stderr or done.stdout).strip().splitlines()
-            raise LabError(f"the supervisor did not start: {said[-1] if said else self.log}")
+            errors = [line for line in said if line.startswith("Error")]  # usage follows
+            reason = (errors or said[-1:] or [f"see {self.log}"])[0]
+            raise LabError(f"the supervisor did not start: {reason}")
         self._wait(lambda: self._answers(), START_TIMEOUT_S, "the supervisor does not answer")
 
     def shut_down(self) -> None:
