@@ -25,10 +25,13 @@ JAVA_MIN_MAJOR = 17
 # What StorageTool writes before meta.properties, which it renames into place at the end.
 _OF_FORMAT = ("bootstrap.checkpoint", "meta.properties.tmp")
 
+# A JVM otherwise leaves a folder of its user's name in /tmp.
+NO_PERF_DATA = "-XX:-UsePerfData"
+
 # A lab broker, not a tuned one: small heap, the cheapest collector, only the quick compiler.
 JVM_OPTIONS = (
     *("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
-    *("-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"),
+    *("-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true", NO_PERF_DATA),
 )
 
 _LOGGING = """\
@@ -169,7 +172,7 @@ def _java() -> Path:
             "Kafka needs Java, which is neither in the environment nor on PATH: "
             "install it with `sudo apt-get install openjdk-17-jre-headless`"
         )
-    major = int(version_of(Path(found), "-version").split(".")[0])
+    major = int(version_of(Path(found), NO_PERF_DATA, "-version").split(".")[0])
     if major < JAVA_MIN_MAJOR:
         raise MissingServerError(f"Kafka needs Java >= {JAVA_MIN_MAJOR}, {found} is {major}")
     return Path(found)
