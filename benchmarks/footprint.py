@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -21,9 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from infra.bootstrap import clone_root
+from infra.evidence import host
+from infra.evidence.host import git
 from infra.lab.engines.local.ports import is_free
 from infra.lab.weeks import packages
 
@@ -83,9 +82,9 @@ def measure(week: str, clone: Path) -> Footprint:
                 lab.timed("down")
     return Footprint(
         week=week,
-        commit=_git(clone, "rev-parse", "HEAD"),
+        commit=git(clone, "rev-parse", "HEAD"),
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        host=_host(),
+        host=host.facts(),
         cold_s=cold,
         warm_s=warm,
         memory_mib=memory,
@@ -149,30 +148,6 @@ def _size_mib(folder: Path) -> float:
     return sum(file.lstat().st_blocks for file in folder.rglob("*")) * 512 / MIB
 
 
-def _host() -> dict[str, Any]:
-    return {
-        "system": _os_name(),
-        "kernel": platform.release(),
-        "machine": platform.machine(),
-        "processors": os.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30),
-        "python": platform.python_version(),
-    }
-
-
-def _os_name() -> str:
-    try:
-        return platform.freedesktop_os_release()["PRETTY_NAME"]
-    except OSError:
-        return f"{platform.system()} {platform.release()}"
-
-
-def _git(clone: Path, *words: str) -> str:
-    return subprocess.run(
-        ["git", *words], cwd=clone, check=True, capture_output=True, text=True
-    ).stdout.strip()
-
-
 def _say(text: str) -> None:
     sys.stderr.write(text + "\n")
 
@@ -215,7 +190,7 @@ def with_table(readme: str, rows: list[Footprint]) -> str:
 
 def main() -> None:
     clone = clone_root()
-    if _git(clone, "status", "--porcelain", "--untracked-files=no"):
+    if git(clone, "status", "--porcelain", "--untracked-files=no"):
         sys.exit("footprint: commit your changes first, the committed state is what is measured")
     (clone / RESULTS).mkdir(parents=True, exist_ok=True)
     for week in sys.argv[1:] or packages(clone):
