@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -63,7 +64,7 @@ def run(
 
 
 def _reason(printed: str) -> str:
-    """The first line that calls itself an error, else the last one; "" when there is none."""
-    lines = [line.strip() for line in printed.splitlines() if line.strip()]
-    errors = [line for line in lines if any(word in line.lower() for word in ("error", "fatal"))]
-    return (errors or lines[-1:] or [""])[0]
+    """What the first line that calls itself an error says, else the last one; "" of nothing."""
+    said = re.search(r"\b(?:error|fatal|panic): *(\S.*)", printed, re.IGNORECASE)
+    lines = printed.strip().splitlines()
+    return said.group(1).strip() if said else (lines[-1].strip() if lines else "")

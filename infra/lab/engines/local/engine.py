@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,9 @@ class LocalEngine:
         Whatever goes wrong (or a Ctrl-C), what this call started is stopped again and the data
         stays. Raises LabError.
         """
+        await _interruptible(lambda: self._up(report))
+
+    async def _up(self, report: Report) -> None:
         async with self._exclusively(report):
             alive = self.is_up()
             if alive:
@@ -206,8 +209,11 @@ class LocalEngine:
         instance.erase(self._settings.root)
 
     async def start(self, names: Sequence[str], report: Report = silent) -> None:
-        """Start and wait until each answers; what ended while starting is stopped again."""
+        """Start and wait until each answers; one that does not is stopped again."""
         servers = [self._topology.server(name) for name in names]
+        await _interruptible(lambda: self._start(servers, report))
+
+    async def _start(self, servers: Sequence[Server], report: Report) -> None:
         async with self._exclusively(report):
             self._require_up()
             started: list[Server] = []
@@ -287,6 +293,37 @@ class LocalEngine:
                 f"only {free // 2**20} MiB are free at {self._settings.root}: "
                 f"{self._topology.week} needs {DISK_FREE_MIN_BYTES // 2**20} MiB"
             )
+
+
+async def _interruptible(work: Callable[[], Awaitable[None]]) -> None:
+    """Do `work` so that Ctrl-C cancels it only where it waits, then raise KeyboardInterrupt.
+
+    asyncio's own way would leave alone the thread that just starts the supervisor, and with it
+    what it starts; a second Ctrl-C would tear the clean-up apart.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        await work()
+        return
+    scope = anyio.CancelScope()
+    failure: Exception | None = None
+
+    async def watch(signals: AsyncIterator[signal.Signals]) -> None:
+        async for _ in signals:
+            scope.cancel()
+
+    with anyio.open_signal_receiver(signal.SIGINT) as signals:
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch, signals)
+            try:
+                with scope:
+                    await work()
+            except Exception as error:  # raised below, out of the group that would wrap it
+                failure = error
+            group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    if scope.cancelled_caught:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
