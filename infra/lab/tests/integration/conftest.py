@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -22,7 +21,7 @@ import pytest
 from infra.lab.engines.base import ServiceStatus
 from infra.lab.engines.local.engine import LocalEngine
 from infra.lab.engines.local.plugin import owner_of_this_process
-from infra.lab.engines.local.supervision import SOCKETS, Supervision
+from infra.lab.engines.local.supervision import Supervision
 from infra.lab.pytest_plugin import isolated
 from infra.lab.site import Site
 from infra.lab.tests.sample import WEEKS
@@ -88,6 +87,13 @@ def query(site: Site, statement: str) -> object:
             await connection.close()
 
     return anyio.run(main)
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Whether it has ended; who must collect it may take his time."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    return True
 
 
 def works_in(process: psutil.Process, folder: Path) -> bool:
@@ -197,7 +203,3 @@ def client() -> Iterator[Callable[[LocalEngine, str, str], Client]]:
     for made in clients:
         made.process.kill()
         made.process.communicate()
-
-
-def sockets_of_labs() -> set[Path]:
-    return set(SOCKETS.glob(f"scaling-lab-{os.getuid()}-*"))
