@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -108,7 +109,7 @@ def claim(
             passes=tuple(passes),
             controls=tuple(controls),
         )
-        found = (*_problems(declared), *_missing(cls))
+        found = (*_problems(declared), *_missing(cls), *_hidden_by(cls))
         setattr(cls, _DECLARED, Declaration(**{**vars(declared), "problems": found}))
         return cls
 
@@ -163,3 +164,10 @@ def _missing(cls: type) -> Iterable[str]:
     judge = getattr(cls, "judge", None)
     if not inspect.isfunction(judge) or inspect.iscoroutinefunction(judge):
         yield "it has no `def judge(self, figures)`"
+
+
+def _hidden_by(cls: type) -> Iterable[str]:
+    """A claim above of the same name is still its module's now, and lost once this one is bound."""
+    above = vars(sys.modules[cls.__module__]).get(cls.__name__)
+    if inspect.isclass(above) and declaration(above) is not None:
+        yield f"it hides the claim above it, which is named {cls.__name__} too"

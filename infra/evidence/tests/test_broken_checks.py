@@ -131,6 +131,14 @@ def test_two_claims_with_one_id_are_both_broken(workshop: Workshop) -> None:
     ]
 
 
+def test_a_claim_that_hides_another_is_broken(workshop: Workshop) -> None:
+    workshop.claim(name="Herd", id="w04.first")
+    workshop.claim(name="Herd", id="w04.second")
+    assert workshop.check().ret == pytest.ExitCode.TESTS_FAILED
+    reason = "it hides the claim above it, which is named Herd too"
+    assert workshop.outcome() == ("BROKEN CHECK", reason)
+
+
 def test_a_class_without_the_two_methods_is_broken(workshop: Workshop) -> None:
     (workshop.checks / "bad.py").write_text(
         "from infra.evidence import claim\n"

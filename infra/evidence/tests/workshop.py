@@ -51,6 +51,7 @@ class Workshop:
         id: str = "w04.herd",
         file: str = "herd.py",
         before: str = "",
+        name: str = "",
     ) -> None:
         """Add a claim whose two methods have these bodies, one line or more each."""
         path = self.checks / file
@@ -59,7 +60,7 @@ class Workshop:
         verdict = "\n".join(f"        {line}" for line in judge.splitlines())
         text += f"""{before}
 @claim({id!r}, mechanism="single flight", unit="queries", {declared})
-class Herd:
+class {name or id.partition(".")[2].title()}:
     '''A hundred misses ask once.'''
     async def measure(self, lab, mechanism):
 {body}
