@@ -99,10 +99,10 @@ def test_an_interruption_at_any_moment_leaves_no_process(make: Make, client: Sta
     """The moments follow each other closely, from the first line to after the end."""
     engine = make(light_week())
     statuses = set()
-    for step in range(12):
+    for step in range(9):
         interrupted = client(engine, "light", "up")
         interrupted.wait_for("began")
-        time.sleep(0.06 * step)  # the moment itself is what is varied
+        time.sleep(0.08 * step)  # the moment itself is what is varied
         interrupted.process.send_signal(signal.SIGINT)
         statuses.add(interrupted.finish())
         if interrupted.process.returncode == INTERRUPTED:
