@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -42,15 +43,16 @@ def running_lab() -> Iterator[LabFactory]:
             # Not pytest's own temporary directory: PostgreSQL, under another user when we are
             # root, must be able to enter it.
             root = Path(tempfile.mkdtemp(prefix=f"lab-{topology.week}-"))
+            ends.callback(shutil.rmtree, root)
             root.chmod(0o755)
-            engines[topology.week] = isolated(topology, root)
-            anyio.run(engines[topology.week].up, _ignore)
+            engine = isolated(topology, root)
+            ends.callback(anyio.run, engine.down, _ignore)
+            anyio.run(engine.up, _ignore)
+            engines[topology.week] = engine  # one that failed is tried again, not handed out
         return engines[topology.week]
 
-    yield start
-    for engine in engines.values():
-        anyio.run(engine.down, _ignore)
-        shutil.rmtree(engine.site.root)
+    with contextlib.ExitStack() as ends:  # one that does not stop keeps no other from it
+        yield start
 
 
 def _ignore(event: Event) -> None:
