@@ -10,7 +10,6 @@ import contextlib
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,19 +92,24 @@ class Postgres(Server):
         fresh = make_dir(data.with_name(data.name + ".new"), account)
         for leftover in fresh.iterdir():
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-        with tempfile.NamedTemporaryFile("w", prefix="lab-", suffix=".pw") as password:
-            password.write(site.secrets[SUPERUSER_SECRET])
-            password.flush()
-            if account is not None:
-                os.chown(password.name, account.uid, account.gid)
-            command: list[str | Path] = [
-                *(self._program("initdb"), "--pgdata", fresh, "--pwfile", password.name),
-                *("--username", SUPERUSER, "--auth", "scram-sha-256"),
-                *("--encoding", "UTF8", "--locale", "C"),
-            ]
+        # Not in /tmp: a `lab` killed now leaves it, and then here, where only the account may look.
+        password = make_dir(site.run_dir(self.name), account) / "password"
+        password.unlink(missing_ok=True)
+        password.touch(0o600)
+        password.write_text(site.secrets[SUPERUSER_SECRET])
+        if account is not None:
+            os.chown(password, account.uid, account.gid)
+        command: list[str | Path] = [
+            *(self._program("initdb"), "--pgdata", fresh, "--pwfile", password),
+            *("--username", SUPERUSER, "--auth", "scram-sha-256"),
+            *("--encoding", "UTF8", "--locale", "C"),
+        ]
+        try:
             helper.run(
                 site, self.name, command, cwd=fresh, timeout_s=INITDB_TIMEOUT_S, account=account
             )
+        finally:
+            password.unlink()
         if data.exists():
             data.rmdir()
         fresh.rename(data)
