@@ -34,12 +34,12 @@ class Pipe:
         self.target: asyncio.Transport | None = None
         self.ended = False
         self._blocked = False
-        self._reading = False
         self._heard_all = False
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
 
     def open(self, source: asyncio.Transport, target: asyncio.Transport) -> None:
+        """Both sockets are there."""
         self.source, self.target = source, target
         self.pump()
 
@@ -63,6 +63,7 @@ class Pipe:
     def pump(self) -> None:
         """Pass on what may go now; then wait for time, for room or for the source."""
         if self.target is None:
+            self._read(False)
             return
         now = time.monotonic()
         while not (self._blocked or self.ended) and (item := self.chain.take(now)) is not None:
@@ -89,11 +90,11 @@ class Pipe:
             self._relay.close(reset=item is End.RESET)
 
     def _read(self, wanted: bool) -> None:
-        if self.source is None or self.source.is_closing():
+        if self.source is None or self.source.is_closing() or self._heard_all:
             return
-        if self._heard_all or wanted == self._reading:
+        # Asked of the transport: uvloop starts to read what was paused in connection_made.
+        if wanted == self.source.is_reading():
             return
-        self._reading = wanted
         if wanted:
             self.source.resume_reading()
         else:
@@ -198,6 +199,7 @@ class _End(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        self.out.source = self.transport
         self.transport.pause_reading()
         if self is self._relay.client:
             self._relay.accepted()
