@@ -39,9 +39,9 @@ def planted(tmp_path: Path) -> Path:
     line = '"week04_shortener",  # one line per week\n'
     assert text.count(line) == 3
     (tmp_path / "pyproject.toml").write_text(text.replace(line, f'{line}    "week05_counter",\n'))
-    for module in ("bootstrap", "environment", "installer", "locks"):
-        _write(tmp_path / "infra" / f"{module}.py")
-    for package in ("infra/lab", "infra/service", "benchmarks", "week04_shortener/checks"):
+    for module in CONTRACTS["service-plumbing-is-a-leaf"]["forbidden_modules"]:
+        _write(tmp_path / module.replace(".", "/") / "__init__.py")
+    for package in ("infra/service", "benchmarks", "week04_shortener/checks"):
         _write(tmp_path / package / "__init__.py")
     _write(tmp_path / "week04_shortener" / "lab.py", "import infra.lab, benchmarks")
     _write(tmp_path / "week04_shortener" / "checks" / "herd.py", "import infra.lab")
@@ -78,6 +78,7 @@ def test_what_is_allowed_is_allowed(planted: Path) -> None:
         ("week04_shortener/codes.py", "week04_shortener.checks", "services-stay-services"),
         ("week04_shortener/__main__.py", "infra.environment", "services-stay-services"),
         ("infra/service/http.py", "infra.lab", "service-plumbing-is-a-leaf"),
+        ("week04_shortener/app.py", "infra.evidence", "services-stay-services"),
         ("infra/service/http.py", "infra.bootstrap", "service-plumbing-is-a-leaf"),
     ],
 )
