@@ -92,7 +92,6 @@ class Pipe:
     def _read(self, wanted: bool) -> None:
         if self.source is None or self.source.is_closing() or self._heard_all:
             return
-        # Asked of the transport: uvloop starts to read what was paused in connection_made.
         if wanted == self.source.is_reading():
             return
         if wanted:
@@ -200,7 +199,8 @@ class _End(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         self.out.source = self.transport
-        self.transport.pause_reading()
+        # Not yet: both event loops start to read after this call, whatever was paused in it.
+        asyncio.get_running_loop().call_soon(self.out.pump)
         if self is self._relay.client:
             self._relay.accepted()
 

@@ -10,6 +10,7 @@ import struct
 import threading
 import time
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -160,6 +161,25 @@ def test_a_slow_link_is_felt_by_the_sender(ours: Api, echo: int, name: str) -> N
         while sent < limit and select.select([], [connection], [], 0.5)[1]:
             sent += connection.send(bytes(65536))
         assert sent < limit
+
+
+def test_what_comes_before_the_server_is_reached_waits_outside(
+    ours: Api, echo: int, name: str
+) -> None:
+    """Data that races the proxy's own connection to the server meets a toxic as any other."""
+    path, port = ours.link(name, echo)
+    slow = {"type": "bandwidth", "stream": "upstream", "attributes": {"rate": 1}}
+    ours("POST", f"{path}/toxics", slow)
+    before = psutil.Process(ours.process.pid).memory_info().rss
+    limit = 64 * 1024 * 1024
+    for _ in range(10):
+        with connect(port) as connection:
+            connection.setblocking(False)
+            sent = 0
+            while sent < limit and select.select([], [connection], [], 0.1)[1]:
+                sent += connection.send(bytes(65536))
+            assert sent < limit
+    assert psutil.Process(ours.process.pid).memory_info().rss < before + limit
 
 
 def test_many_connections_at_once(port: int) -> None:
