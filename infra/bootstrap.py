@@ -73,20 +73,17 @@ def lab_home() -> Path:
 
 def can_enter(directory: Path) -> bool:
     """Whether the unprivileged user can enter `directory`, found by trying as that user (root)."""
+    import subprocess
+
+    # Access rules (modes, ACLs, mount options) are the kernel's: ask it, do not compute them. By
+    # a shell, because forking here would not be safe once `lab` runs threads, and because cwd=
+    # would be entered before the user changes.
     uid, gid = account()
-    child = os.fork()
-    if child == 0:
-        # Access rules (modes, ACLs, mount options) are the kernel's: ask it, do not compute them.
-        status = 1
-        try:
-            os.setgroups([])
-            os.setgid(gid)
-            os.setuid(uid)
-            os.chdir(directory)
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitpid(child, 0)[1] == 0
+    command = ["/bin/sh", "-c", 'cd -- "$1"', "sh", str(directory)]
+    tried = subprocess.run(
+        command, cwd="/", user=uid, group=gid, extra_groups=[], capture_output=True, check=False
+    )
+    return tried.returncode == 0
 
 
 def account() -> tuple[int, int]:
