@@ -71,7 +71,7 @@ def _lane(step: str, role: Role, samples: Sequence[float], scale: Scale, top: in
 
 
 def _words(samples: Sequence[float]) -> str:
-    count = f"{len(samples)} sample{'s' * (len(samples) != 1)}"
+    count = f"{len(samples):,} sample{'s' * (len(samples) != 1)}"
     return f"median {shown(summarise(samples, 'median'))}, {count}"
 
 

@@ -10,7 +10,7 @@ import inspect
 import re
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,9 +22,11 @@ from infra.evidence.screen import ProgressLine, closing_line, verdict_lines
 from infra.evidence.session import CheckSession
 from infra.evidence.verdict import Run, State
 from infra.lab.errors import LabError, UsageError
-from infra.lab.pytest_plugin import LabFactory
 from infra.lab.topology import Topology
 from infra.lab.weeks import topology
+
+if TYPE_CHECKING:
+    from infra.lab.pytest_plugin import LabFactory
 
 pytest_plugins = ["infra.lab.pytest_plugin"]  # the running_lab fixture
 

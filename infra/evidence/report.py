@@ -30,12 +30,15 @@ th, td { text-align: left; vertical-align: top; padding: .4rem .75rem .4rem 0;
 th { color: var(--dim); font-weight: 600; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 .claim { color: var(--claim); } .control { color: var(--control); }
-.wide { overflow-x: auto; } .wide table { min-width: 30rem; }
+.wide { overflow-x: auto; } caption { text-align: left; color: var(--dim); }
+.numbers { max-width: 36rem; }
 figure { margin: .75rem 0; padding: .75rem; background: var(--card); border-radius: .5rem;
   max-width: 36rem; }
 svg { display: block; width: 100%; height: auto; }
 svg text { font: 11px system-ui, sans-serif; fill: var(--dim); }
-svg .label { fill: currentColor; } svg .end { text-anchor: end; } svg .tick { text-anchor: middle; }
+svg .label { fill: currentColor; stroke: var(--card); stroke-width: 4px;
+  paint-order: stroke; }
+svg .end { text-anchor: end; } svg .tick { text-anchor: middle; }
 svg .axis, svg .grid { stroke: var(--rule); } svg .median, svg .range { stroke: currentColor; }
 svg .median { stroke-width: 2.5; } svg .dot { fill: currentColor; fill-opacity: .45; }
 svg .box { fill: currentColor; fill-opacity: .35; }
@@ -43,6 +46,7 @@ svg .box { fill: currentColor; fill-opacity: .35; }
   .cards thead { display: none; } .cards tr { display: block; padding: .5rem 0;
     border-bottom: 1px solid var(--rule); }
   .cards td { display: grid; grid-template-columns: 7rem 1fr; border: 0; padding: .1rem 0; }
+  .numbers th, .numbers td { padding-right: .4rem; font-size: .85rem; }
   .cards td::before { content: attr(data-label); color: var(--dim); } }
 """
 
@@ -119,30 +123,41 @@ def _section(one: ClaimResult) -> str:
 
 
 def _series(one: ClaimResult) -> str:
-    heads = ("run", "series", "samples", "lowest", "median", "p99", "highest")
+    """A table for each series, its runs side by side."""
+    figures = [run.figures for run in one.runs if run.figures]
+    names = dict.fromkeys(name for found in figures for name in found.samples)
+    headline = figures[0].headline if figures else ""
+    return "".join(
+        _numbers(one, name, f"{name} ({one.unit})" if name == headline else name) for name in names
+    )
+
+
+def _numbers(one: ClaimResult, name: str, caption: str) -> str:
+    heads = ("run", "samples", "lowest", "median", "p99", "highest")
     rows = []
-    for role in Role:
-        for step in one.steps(role):
-            found = [run.figures for run in one.runs if run.step == step and run.figures]
-            for name in dict.fromkeys(name for figures in found for name in figures.samples):
-                samples = one.samples(step, name)
-                numbers = [min(samples), summarise(samples, "median")]
-                numbers += [quantile(samples, 0.99), max(samples)]
-                cells = "".join(f'<td class="number">{shown(number)}</td>' for number in numbers)
-                unit = f" ({one.unit})" if name == found[0].headline else ""
-                rows.append(
-                    f'<tr><td class="{role}">{escape(step)}</td><td>{escape(name + unit)}</td>'
-                    f'<td class="number">{len(samples):,}</td>{cells}</tr>'
-                )
-    return f'<div class="wide"><table>{_head(heads, 2)}<tbody>{"".join(rows)}</tbody></table></div>'
+    for role, step in ((kind, step) for kind in Role for step in one.steps(kind)):
+        if not (samples := one.samples(step, name)):
+            continue
+        middle = (summarise(samples, "median"), quantile(samples, 0.99))
+        numbers = (len(samples), min(samples), *middle, max(samples))
+        cells = "".join(f'<td class="number">{shown(number)}</td>' for number in numbers)
+        rows.append(f'<tr><td class="{role}">{escape(step)}</td>{cells}</tr>')
+    return (
+        f'<div class="wide"><table class="numbers"><caption>{escape(caption)}</caption>'
+        f"{_head(heads, 1)}<tbody>{''.join(rows)}</tbody></table></div>"
+    )
 
 
 def _notes(runs: Iterable[Run]) -> str:
-    """Each note once, with the step it is of."""
-    told = dict.fromkeys(
-        (run.step, note) for run in runs if run.figures for note in run.figures.notes
+    """Each note once, with the steps it is of."""
+    steps: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for note in run.figures.notes if run.figures else ():
+            steps.setdefault(note, {})[run.step] = None
+    items = "".join(
+        f"<li>{escape(note)} <span class=dim>({escape(', '.join(of))})</span></li>"
+        for note, of in steps.items()
     )
-    items = "".join(f"<li>{escape(step)}: {escape(note)}</li>" for step, note in told)
     return f"<ul>{items}</ul>" if items else ""
 
 

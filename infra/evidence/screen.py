@@ -58,9 +58,15 @@ def figure(one: ClaimResult, role: Role, unit: bool = False) -> str:
     """The headline of each step in `role`: median, and lowest to highest over several runs."""
     steps = [(step, one.values(step)) for step in one.steps(role)]
     told = [(step, spread(values)) for step, values in steps if values]
-    ladder = len(told) > 1
-    texts = [f"{step}: {text}" if ladder else text for step, text in told]
-    return ", ".join(texts) + (f" {one.unit}" if unit and texts else "")
+    texts = [f"{step}: {text}" if len(told) > 1 else text for step, text in told]
+    return ", ".join(texts) + (f" {one.unit}{_summary(one)}" if unit and texts else "")
+
+
+def _summary(one: ClaimResult) -> str:
+    """Which number stands for many samples of one run; nothing to say where there is one."""
+    figures = [run.figures for run in one.runs if run.figures]
+    many = any(len(found.samples.get(found.headline, ())) > 1 for found in figures)
+    return f", {figures[0].summary}" if many else ""
 
 
 def spread(values: Sequence[float]) -> str:

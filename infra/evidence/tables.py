@@ -45,7 +45,12 @@ def _row(one: ClaimResult) -> str:
         figure(one, Role.CONTROL, unit=True),
         str(len(one.runs)),
     )
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    return f"| {' | '.join(map(_escaped, cells))} |"
+
+
+def _escaped(cell: str) -> str:
+    """Words as they are: neither a column of their own nor HTML."""
+    return cell.replace("|", "\\|").replace("&", "&amp;").replace("<", "&lt;")
 
 
 def provenance(evidence: Evidence) -> str:

@@ -1,0 +1,99 @@
+"""`run_checks`, the one function behind `lab weekNN check`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.bootstrap import clone_root
+from infra.evidence import run
+from infra.evidence.run import run_checks, week_of
+from infra.evidence.tests.workshop import Workshop
+from infra.lab.errors import LabError, UsageError
+
+pytest_plugins = ["pytester"]
+
+
+@pytest.fixture
+def clone(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone with this project's settings of pytest and one claim."""
+    root = workshop.pytester.path
+    (root / "pyproject.toml").write_text((clone_root() / "pyproject.toml").read_text())
+    monkeypatch.setattr(run, "clone_root", lambda: root)
+    # pytest-timeout has settings in that file, so here the installed plugins are loaded.
+    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    workshop.claim(declared="rows=[30], seeds=[4, 5], needs={'url'}")
+    return root
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from infra.evidence import run
+root = Path(sys.argv[1])
+run.clone_root = lambda: root
+sys.exit(run.run_checks("week04_x", results=root / "results", **eval(sys.argv[2])))
+"""
+
+
+def _in_a_process(root: Path, **words: object) -> subprocess.CompletedProcess[str]:
+    """As the command runs it: pytest inside pytest would share the outer one's state."""
+    environ = {name: text for name, text in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(root), repr(words)],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_it_shows_the_table_and_the_time_and_returns_zero(workshop: Workshop, clone: Path) -> None:
+    done = _in_a_process(clone)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line.split("  ")[0] for line in done.stdout.splitlines()]
+    assert {"claim", "w04.herd"} <= set(lines)
+    assert "seed 4 (one seed, DEEP=1 runs all); 0 s of at most 180 s" in done.stdout
+    assert "arning" not in done.stdout + done.stderr
+
+
+def test_a_failed_claim_returns_one_without_a_traceback(workshop: Workshop, clone: Path) -> None:
+    workshop.claim("return figures(lab, [3])", id="w04.other")
+    done = _in_a_process(clone, deep=True)
+    assert done.returncode == 1
+    assert "w04.other BROKEN CHECK: off (seed 1, repetition 1): " not in done.stdout
+    assert "w04.other FAILED: on (seed 1, repetition 1): assert figures.value == 1" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "seeds 1, 4, 5 (deep)" in done.stdout
+
+
+def test_a_seed_and_a_target_are_passed_on(workshop: Workshop, clone: Path) -> None:
+    (workshop.checks / "conftest.py").unlink()
+    done = _in_a_process(
+        clone, seed=9, target="http://127.0.0.1:9", target_dsn="postgresql://u@h/d"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (workshop.result()["seed"], workshop.result()["target"]) == (9, "http://127.0.0.1:9")
+
+
+def test_what_cannot_be_run_is_one_clear_line(clone: Path) -> None:
+    with pytest.raises(LabError, match="week05_y has no claims yet"):
+        run_checks("week05_y")
+    with pytest.raises(UsageError, match="TARGET_DSN goes with TARGET"):
+        run_checks("week04_x", target_dsn="postgresql://u@h/d")
+    with pytest.raises(UsageError, match="is no target"):
+        run_checks("week04_x", target="h:1")
+    with pytest.raises(UsageError, match="is no week's package"):
+        week_of("infra")
+
+
+def test_a_folder_without_claims_is_one_clear_line(workshop: Workshop, clone: Path) -> None:
+    (workshop.checks / "herd.py").write_text("")
+    done = _in_a_process(clone)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("week04_x/checks has no class under @claim")
