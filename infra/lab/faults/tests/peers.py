@@ -149,3 +149,25 @@ def owner() -> Iterator[tuple[str, Callable[[], None]]]:
     finally:
         process.kill()
         process.communicate()
+
+
+@contextlib.contextmanager
+def killed_holder(kind: str, *arguments: str) -> Iterator[None]:
+    """Inside, a process holds a fault; at the end it is killed without a chance to undo it."""
+    command = [sys.executable, "-m", "infra.lab.faults.tests.hold_fault", kind, *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "held\n"
+        yield
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Raises AssertionError when it does not hold in time."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
