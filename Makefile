@@ -7,9 +7,9 @@ MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 
 WEEKS := $(sort $(foreach file,$(wildcard week[0-9][0-9]_*/lab.py),$(firstword $(subst _, ,$(file)))))
-VERBS := up down status logs check bench chaos fault test clean kill crash pause resume stop start
+VERBS := up down status logs check test clean kill crash pause resume stop start
 OTHERS := help doctor test lint lock footprint
-SETTINGS := ENGINE SERVER PORT PORT_% SERVICE FOLLOW DEEP YES TARGET TARGET_DSN ARGS UPGRADE LAB_%
+SETTINGS := ENGINE PORT PORT_% SERVICE FOLLOW DEEP SEED YES TARGET TARGET_DSN ARGS UPGRADE LAB_%
 
 # ---- The words are judged before anything runs: $(error) ends make at once, with status 2.
 week := $(filter week%,$(MAKECMDGOALS))
@@ -43,7 +43,7 @@ else
   endif
 endif
 
-# ---- A week. PORT, PORT_<SERVICE>, SERVER and the like reach the lab as environment.
+# ---- A week. PORT, PORT_<SERVICE>, TARGET and the like reach the lab as environment.
 on = $(filter-out 0 no false,$($1))
 verb := $(or $(rest),up)
 option_logs = $(if $(call on,FOLLOW),--follow)
@@ -101,13 +101,10 @@ endif
 #|2   status       version, address, pid, memory and uptime of each service
 #|2   logs         of all services, or SERVICE=name; FOLLOW=1 goes on
 #|2   test         the week's tests
-#|2   check        measure the week's claims; DEEP=1 with all repetitions
-#|2   bench        measure how fast it is
-#|2   chaos        inject faults and judge what was lost
-#|2   fault        a slow or cut link between two services
+#|2   check        measure the week's claims and their controls; DEEP=1 with all repetitions
 #|2   clean        stop and erase the week's data, after asking; YES=1 does not ask
 #|2   kill crash pause resume stop start    the same for one service: SERVICE=name
 #|2
-#|2 Settings: ENGINE=local  PORT=8500  PORT_POSTGRES=8501  SERVER=uvicorn, and those named above
+#|2 Settings: ENGINE=local  PORT=8500  PORT_POSTGRES=8501, and those named above
 #|2
 #|2 make TARGET            without a week

@@ -22,7 +22,7 @@ PYTHONS = ("python3.14", "python3.13", "python3.12", "python3.11")
 # A clone under a directory only root may enter keeps its environment and state here instead.
 ROOT_HOMES = "/var/lib/scaling-lab"
 # Verbs that run pytest or its plugins, and so need the development lock.
-DEV_VERBS = ("test",)
+DEV_VERBS = ("test", "check")
 
 
 class BootstrapError(RuntimeError):

@@ -151,6 +151,24 @@ def _week_app(week: str) -> typer.Typer:
         command = [sys.executable, "-m", "pytest", packages(root)[week], *context.args]
         raise typer.Exit(subprocess.run(command, cwd=root, check=False).returncode)
 
+    @app.command()
+    def check(
+        deep: Annotated[bool, typer.Option("--deep", help="All seeds and repetitions.")] = False,
+        seed: Annotated[int | None, typer.Option(envvar="SEED", help="Repeat one.")] = None,
+        target: Annotated[
+            str | None, typer.Option(envvar="TARGET", help="Address of a service of your own.")
+        ] = None,
+        target_dsn: Annotated[
+            str | None, typer.Option(envvar="TARGET_DSN", help="Its PostgreSQL.")
+        ] = None,
+    ) -> None:
+        """Measure the week's claims and their controls, on servers of their own."""
+        from infra.evidence.run import run_checks  # pytest comes with the development lock
+
+        package = packages(clone_root())[week]
+        status = run_checks(package, deep=deep, seed=seed, target=target, target_dsn=target_dsn)
+        raise typer.Exit(status)
+
     _add_service_verbs(app, week)
     return app
 

@@ -14,7 +14,7 @@ from infra.bootstrap import clone_root
 # Prints what it was called with, and leaves a mark that it was called.
 FAKE_LAB = """#!/bin/sh
 for argument in "$@"; do printf '[%s]' "$argument"; done
-printf ' engine=%s port=%s/%s server=%s\\n' "$LAB_ENGINE" "$PORT" "$PORT_API1" "$SERVER"
+printf ' engine=%s port=%s/%s seed=%s\\n' "$LAB_ENGINE" "$PORT" "$PORT_API1" "$SEED"
 exit "${FAKE_STATUS:-0}"
 """
 
@@ -79,8 +79,8 @@ def test_words_become_a_call_of_lab(make: Make, words: str, called: str) -> None
 
 
 def test_settings_reach_the_lab(make: Make) -> None:
-    done = make("week04", "up", "ENGINE=compose", "PORT=1", "PORT_API1=2", "SERVER=uvicorn")
-    assert done.stdout == "[week04][up] engine=compose port=1/2 server=uvicorn\n"
+    done = make("week04", "up", "ENGINE=compose", "PORT=1", "PORT_API1=2", "SEED=7")
+    assert done.stdout == "[week04][up] engine=compose port=1/2 seed=7\n"
     done = make("week04", "up", ENGINE="compose", PORT="1")
     assert done.stdout == "[week04][up] engine=compose port=1/ server=\n"
 
