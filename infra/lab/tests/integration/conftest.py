@@ -114,8 +114,10 @@ def supervisor_of(engine: LocalEngine) -> psutil.Process:
         for process in processes_in(engine.site.root / "supervisor")
         if "supervisor.supervisord" in process.cmdline()
     ]
-    assert len(found) == 1, found
-    return found[0]
+    # A child that supervisord has just forked looks like it until it becomes its service.
+    first = [process for process in found if process.ppid() not in {other.pid for other in found}]
+    assert len(first) == 1, found
+    return first[0]
 
 
 def socket_dir(engine: LocalEngine) -> Path:
