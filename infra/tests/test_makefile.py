@@ -75,14 +75,14 @@ def make(tmp_path: Path) -> Make:
 def test_words_become_a_call_of_lab(make: Make, words: str, called: str) -> None:
     done = make(*words.split())
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{called} engine= port=/ server=\n"
+    assert done.stdout == f"{called} engine= port=/ seed=\n"
 
 
 def test_settings_reach_the_lab(make: Make) -> None:
     done = make("week04", "up", "ENGINE=compose", "PORT=1", "PORT_API1=2", "SEED=7")
     assert done.stdout == "[week04][up] engine=compose port=1/2 seed=7\n"
     done = make("week04", "up", ENGINE="compose", PORT="1")
-    assert done.stdout == "[week04][up] engine=compose port=1/ server=\n"
+    assert done.stdout == "[week04][up] engine=compose port=1/ seed=\n"
 
 
 def test_a_service_name_is_never_run_by_the_shell(make: Make) -> None:
