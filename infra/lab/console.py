@@ -21,7 +21,7 @@ FILE_COLUMNS = 200
 _COLOURS = {
     State.RUNNING: "green",
     State.DONE: "green",
-    State.STARTING: "yellow",
+    State.STARTING: "green",
     State.RESTARTING: "yellow",
     State.PAUSED: "magenta",
     State.STOPPED: "dim",
