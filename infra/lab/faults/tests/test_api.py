@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -261,3 +264,31 @@ def test_toxicity_0_passes_every_connection_by(api: Api, echo: int, name: str) -
     api("POST", f"{path}/toxics", hole)
     with connect(port) as connection:
         rtt_s(connection)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--owner", "me"), "faults: --owner is `pid:creation time`"),
+        (("--config", "/nowhere/links.json"), "faults: /nowhere/links.json: No such file"),
+        (("--port", "99999"), "faults: cannot listen on 127.0.0.1:99999"),
+        (("--config", "{}"), "bad request body"),
+    ],
+)
+def test_a_proxy_that_cannot_start_says_why_in_one_line(
+    tmp_path: Path, arguments: tuple[str, str], line: str
+) -> None:
+    flag, value = arguments
+    if value == "{}":
+        value = str(tmp_path / "links.json")
+        Path(value).write_text("{}")
+    done = subprocess.run(
+        [sys.executable, "-m", "infra.lab.faults.proxy", flag, value],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert line in done.stderr
+    assert done.stderr.count("\n") == 1
