@@ -139,9 +139,10 @@ async def _ticking(tick: Callable[[float, str], None], told: list[str]) -> Async
 
     async def go_on() -> None:
         while True:
-            tick(time.monotonic() - began, told[0])
             await asyncio.sleep(TICK_S)
+            tick(time.monotonic() - began, told[0])
 
+    tick(0, told[0])  # at once: a short run would be over before its first tick
     ticker = asyncio.create_task(go_on())
     try:
         yield

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["infra.lab.pytest_plugin"]  # the running_lab fixture
 
 FOLDER = "checks"
+CAPTURE = "capturemanager"
 VERDICT = "claim with a verdict"
 START_LIMIT_S = 300.0
 
@@ -208,8 +210,10 @@ def _named(session: CheckSession, name: str) -> Tick:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    session.config.stash[SESSION].progress = ProgressLine(reporter)
+    plugins = session.config.pluginmanager
+    reporter, capture = (plugins.get_plugin(name) for name in ("terminalreporter", CAPTURE))
+    uncaptured = capture.global_and_fixture_disabled if capture else nullcontext
+    session.config.stash[SESSION].progress = ProgressLine(reporter, uncaptured)
 
 
 @pytest.hookimpl(wrapper=True)

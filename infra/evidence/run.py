@@ -44,7 +44,9 @@ def run_checks(
     if target:
         of_target(target, target_dsn)
     if find_spec("pytest") is None:
-        raise LabError("checks need the development packages: run `./lab --dev true` once")
+        raise LabError(
+            "checks need the development packages: `./lab --dev pytest --version` installs them"
+        )
     import pytest  # only here: what else uses this package needs no pytest
 
     words = ["-p", "infra.evidence.plugin", "-c", str(clone / "pyproject.toml")]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import shutil
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 from pytest import TerminalReporter
 from rich.console import Console
@@ -28,30 +29,42 @@ _COLOURS = {
 }
 
 
+Uncaptured = Callable[[], AbstractContextManager[None]]
+
+
 class ProgressLine:
     """On a terminal one line, changed in place; elsewhere a line per run and every few seconds."""
 
-    def __init__(self, reporter: TerminalReporter | None) -> None:
+    def __init__(self, reporter: TerminalReporter | None, uncaptured: Uncaptured) -> None:
+        """`uncaptured` lets through what is written while pytest captures a test's output."""
         self._reporter = reporter
+        self._uncaptured = uncaptured
         self._live = reporter is not None and reporter.isatty
         self._run = ""
         self._due_s = 0.0
 
     def __call__(self, run: str, elapsed_s: float, said: str) -> None:
         """Show which run is under way, since when, and what the claim said last."""
-        if self._reporter is None:
-            return
         text = f"{run}  {elapsed_s:.0f} s  {said}".rstrip()
         if self._live:
-            self._reporter.rewrite(text[: shutil.get_terminal_size().columns - 1], erase=True)
-        elif run != self._run or elapsed_s >= self._due_s:
+            self._rewrite(text[: shutil.get_terminal_size().columns - 1])
+        elif self._reporter and (run != self._run or elapsed_s >= self._due_s):
             self._run, self._due_s = run, elapsed_s + LINE_EVERY_S
-            self._reporter.write_line(text)
+            with self._uncaptured():
+                self._reporter.write_line(text)
+                self._reporter.flush()
 
     def clear(self) -> None:
         """Take the line away before something else is written."""
-        if self._live and self._reporter is not None:
-            self._reporter.rewrite("", erase=True)
+        if self._live:
+            self._rewrite("")
+
+    def _rewrite(self, text: str) -> None:
+        if self._reporter is not None:
+            with self._uncaptured():
+                self._reporter.rewrite(text, erase=True)
+                self._reporter.rewrite(text)
+                self._reporter.flush()
 
 
 def figure(one: ClaimResult, role: Role, unit: bool = False) -> str:

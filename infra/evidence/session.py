@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from infra.bootstrap import lab_home
@@ -35,7 +36,7 @@ class CheckSession:
         self.target = target
         self.scope = Scope(deep=deep, seed=seed, controlled=target is None)
         self.servers: dict[str, str] = {}
-        self.progress = ProgressLine(None)
+        self.progress = ProgressLine(None, nullcontext)
         self.partial = False
         self.written: list[tuple[Evidence, Path]] = []
 

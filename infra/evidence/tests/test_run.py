@@ -58,6 +58,7 @@ def test_it_shows_the_table_and_the_time_and_returns_zero(workshop: Workshop, cl
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [line.split("  ")[0] for line in done.stdout.splitlines()]
     assert {"claim", "w04.herd"} <= set(lines)
+    assert "w04.herd  on (1 of 2, seed 4)  0 s" in done.stdout.splitlines()
     assert "seed 4 (one seed, DEEP=1 runs all); 0 s of at most 180 s" in done.stdout
     assert "arning" not in done.stdout + done.stderr
 
