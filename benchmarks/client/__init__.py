@@ -10,7 +10,7 @@ The pure parts decide and count (`schedule`, `outcomes`, `answers`, `histogram`,
 """
 
 from benchmarks.client.histogram import Distribution, Histogram, merged
-from benchmarks.client.load import Ended, Observer
+from benchmarks.client.operations import Ended, Observer
 from benchmarks.client.outages import Outage
 from benchmarks.client.outcomes import Outcome
 from benchmarks.client.plan import Plan, Target, parse_target

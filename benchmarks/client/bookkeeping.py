@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 
-from benchmarks.client.load import Ended, Observer
+from benchmarks.client.operations import Ended, Observer
 from benchmarks.client.outcomes import Outcome
 from benchmarks.client.requests import Request, Source
 from benchmarks.ledger import Ledger, State

@@ -10,11 +10,11 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from benchmarks.client.alarm import Alarm
 from benchmarks.client.connection import Connection
+from benchmarks.client.operations import Ended, Observer, Operation
 from benchmarks.client.outcomes import RETRYABLE, RETRYABLE_STATUS, Outcome, of_error
 from benchmarks.client.plan import Plan, Target
 from benchmarks.client.recorder import Progress, Recorder
@@ -26,48 +26,6 @@ SWEEP_S = 0.02
 """Time limits are looked at this often, so they are exact to this much."""
 
 PROGRESS_EVERY_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """What an observer is told of each request.
-
-    Attributes:
-        outcome: of its last attempt.
-        sent: whether any byte of any attempt may have reached the server. A failed request that
-            was never sent was certainly not carried out.
-        answer: of the last attempt, where there was one.
-        due_s, ended_s: by `time.monotonic()`.
-    """
-
-    number: int
-    request: Request
-    outcome: Outcome
-    sent: bool
-    answer: Answer | None
-    attempts: int
-    due_s: float
-    ended_s: float
-
-
-Observer = Callable[[Ended], None]
-
-
-class _Operation:
-    """One request on its way."""
-
-    __slots__ = (
-        "attempts", "connection", "deadline_s", "due_s", "number", "payload", "request", "sent",
-        "sent_s", "task",
-    )  # fmt: skip
-
-    def __init__(self, number: int, request: Request, payload: bytes, due_s: float) -> None:
-        self.number, self.request, self.payload, self.due_s = number, request, payload, due_s
-        self.attempts = 0
-        self.deadline_s = self.sent_s = 0.0
-        self.sent = False
-        self.connection: Connection | None = None
-        self.task: asyncio.Task[None] | None = None
 
 
 class Load:
@@ -95,8 +53,8 @@ class Load:
         self._recorder = Recorder()
         self._arrivals = Arrivals(plan.rate_per_s or 1.0, plan.seconds)
         self._idle: list[Connection] = []
-        self._active: dict[int, _Operation] = {}
-        self._by_connection: dict[Connection, _Operation] = {}
+        self._active: dict[int, Operation] = {}
+        self._by_connection: dict[Connection, Operation] = {}
         self._pauses = 0
         self._next = 0
         self._alarm_number = -1
@@ -188,7 +146,7 @@ class Load:
         if request is None:
             self._no_more = True
             return
-        operation = _Operation(self._next, request, self._payload(request), due_s)
+        operation = Operation(self._next, request, self._payload(request), due_s)
         self._next += 1
         self._active[operation.number] = operation
         self._recorder.begun(due_s, now_s)
@@ -202,7 +160,7 @@ class Load:
 
     # ---- one attempt
 
-    def _attempt(self, operation: _Operation) -> None:
+    def _attempt(self, operation: Operation) -> None:
         operation.attempts += 1
         operation.sent_s = self._now_s()
         operation.deadline_s = operation.sent_s + self._plan.timeout_s
@@ -211,7 +169,7 @@ class Load:
         else:
             operation.task = self._loop.create_task(self._connect(operation))
 
-    async def _connect(self, operation: _Operation) -> None:
+    async def _connect(self, operation: Operation) -> None:
         try:
             connection = await self._new_connection()
             operation.task = None
@@ -237,7 +195,7 @@ class Load:
         self._recorder.connections_opened += 1
         return connection if connection.is_open else Outcome.RESET
 
-    def _hand_over(self, operation: _Operation, connection: Connection) -> None:
+    def _hand_over(self, operation: Operation, connection: Connection) -> None:
         operation.connection = connection
         operation.sent = True
         self._by_connection[connection] = operation
@@ -282,9 +240,7 @@ class Load:
             self._idle.remove(connection)
             self._recorder.stray += stray
 
-    def _attempt_ended(
-        self, operation: _Operation, outcome: Outcome, answer: Answer | None
-    ) -> None:
+    def _attempt_ended(self, operation: Operation, outcome: Outcome, answer: Answer | None) -> None:
         self._recorder.attempt(
             outcome,
             again=operation.attempts > 1,
@@ -297,18 +253,18 @@ class Load:
         else:
             self._ended(operation, outcome, answer)
 
-    def _may_retry(self, operation: _Operation, outcome: Outcome, answer: Answer | None) -> bool:
+    def _may_retry(self, operation: Operation, outcome: Outcome, answer: Answer | None) -> bool:
         if operation.attempts > self._plan.retries or not operation.request.may_repeat:
             return False
         if outcome is Outcome.WRONG_STATUS:
             return answer is not None and answer.status in RETRYABLE_STATUS
         return outcome in RETRYABLE
 
-    def _retry(self, operation: _Operation) -> None:
+    def _retry(self, operation: Operation) -> None:
         if not self._over.done():
             self._attempt(operation)
 
-    def _ended(self, operation: _Operation, outcome: Outcome, answer: Answer | None) -> None:
+    def _ended(self, operation: Operation, outcome: Outcome, answer: Answer | None) -> None:
         now_s = self._now_s()
         del self._active[operation.number]
         self._recorder.ended(
@@ -329,7 +285,7 @@ class Load:
         self._pump()
 
     def _observed(
-        self, operation: _Operation, outcome: Outcome, answer: Answer | None, now_s: float
+        self, operation: Operation, outcome: Outcome, answer: Answer | None, now_s: float
     ) -> bool:
         assert self._observer is not None
         try:

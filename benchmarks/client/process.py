@@ -7,7 +7,8 @@ import resource
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-from benchmarks.client.load import Load, Observer
+from benchmarks.client.load import Load
+from benchmarks.client.operations import Observer
 from benchmarks.client.plan import Plan, Target
 from benchmarks.client.recorder import Progress
 from benchmarks.client.requests import Source
