@@ -158,7 +158,7 @@ class Faults:
     # HTTP
 
     def _beat(self) -> None:
-        _request(self._host, self._port, "POST", f"/leases/{quote(self._lease['name'])}", None)
+        request(self._host, self._port, "POST", f"/leases/{quote(self._lease['name'])}", None)
 
     async def _remove(self, path: str) -> bool:
         """Whether it was there."""
@@ -177,7 +177,7 @@ class Faults:
     ) -> tuple[int, Any]:
         arguments = (self._host, self._port, method, path, fields)
         try:
-            return await anyio.to_thread.run_sync(_request, *arguments)
+            return await anyio.to_thread.run_sync(request, *arguments)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise FaultError(
                 f"the fault proxy at {self._host}:{self._port} does not answer ({error}): start it"
@@ -222,7 +222,7 @@ def _path(name: str) -> str:
     return f"/proxies/{quote(name, safe='')}"
 
 
-def _request(
+def request(
     host: str, port: int, method: str, path: str, fields: Mapping[str, Any] | None
 ) -> tuple[int, Any]:
     """Status and JSON of one request. Raises OSError, HTTPException, or ValueError for no JSON."""
