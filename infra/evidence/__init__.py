@@ -24,6 +24,8 @@ mechanism and must fail, by an assert of its own, without: a judge that cannot f
 What an author must know:
 
 - The docstring's first line is the claim in words, in tables and in the README.
+- The figure of a run is `summary` of its headline series (median, unless another is named); a
+  series other than the headline ends in its unit. Raw samples are kept, so give them all.
 - Off is another part joined at wiring: another service, another setting. A folder's conftest.py
   may override the fixture `lab_topology` with a topology that has such services.
 - A ladder is a StrEnum of the claim's own given as `passes=[...]` and `controls=[...]`; every
@@ -31,6 +33,8 @@ What an author must know:
 - `lab` has `.url`, `.dsn`, `.engine`, `.site`, `.seed` and `.say("what is happening")`. With
   needs={"url"} or {"url", "dsn"} the claim also runs against somebody's own service (TARGET=),
   where engine and site are None and there are no controls; the first of `passes` is measured.
+- By default the first seed runs once; DEEP=1 runs all `repetitions` of all `seeds`. A check of all
+  claims of a week has 180 s: keep a run to seconds, and let deep runs take the rest.
 - A new object is made for each run and for each judgement: nothing is carried between them.
 - What a run leaves dead or paused is started again before the next one.
 - Broken check, worse than a failed claim: `measure` raises or exceeds `limit_s`; no attempts, an

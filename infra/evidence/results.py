@@ -17,7 +17,7 @@ from infra.lab.site import make_dir
 
 FORMAT = 1
 KEPT_FILES = 50
-"""Of deep and of other runs each: the oldest go first."""
+"""Of deep runs, of runs of a target and of others each: the oldest go first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ def now() -> str:
 def save(evidence: Evidence, folder: Path) -> Path:
     """Write one run's file, whole or not at all; old ones beyond the limit are removed."""
     make_dir(folder)
-    kind = "deep" if evidence.deep else "check"
+    kind = "target" if evidence.target else "deep" if evidence.deep else "check"
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
     path = folder / f"{moment}-{kind}.json"
     write(path, to_json(evidence))

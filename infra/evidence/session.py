@@ -100,6 +100,8 @@ class CheckSession:
         after = host.source(self._root)
         count = sum(map(len, self._claims.values()))
         for week, claims in self._claims.items():
+            if not claims:
+                continue  # interrupted before the first verdict: nothing was learnt
             evidence = Evidence(
                 week=week,
                 commit=self._source.commit,

@@ -82,6 +82,16 @@ def test_a_seed_and_a_target_are_passed_on(workshop: Workshop, clone: Path) -> N
     assert (workshop.result()["seed"], workshop.result()["target"]) == (9, "http://127.0.0.1:9")
 
 
+def test_an_interrupt_returns_130_and_the_run_is_not_complete(
+    workshop: Workshop, clone: Path
+) -> None:
+    workshop.claim("raise KeyboardInterrupt", id="w04.other")
+    done = _in_a_process(clone, deep=True)
+    assert done.returncode == 130
+    assert workshop.result("deep")["complete"] is False
+    assert [one["id"] for one in workshop.result("deep")["claims"]] == ["w04.herd"]
+
+
 def test_what_cannot_be_run_is_one_clear_line(clone: Path) -> None:
     with pytest.raises(LabError, match="week05_y has no claims yet"):
         run_checks("week05_y")
