@@ -9,7 +9,6 @@ has none, the loop's own timer has to do; the run's `lateness` shows what that c
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import os
 import sys
@@ -74,9 +73,11 @@ class Alarm:
 
     def _rung(self) -> None:
         assert self._descriptor is not None
-        with contextlib.suppress(BlockingIOError):  # it was set anew in the meantime
+        try:
             os.read(self._descriptor, 8)
-            self._ring()
+        except BlockingIOError:  # it was set anew in the meantime
+            return
+        self._ring()
 
 
 def _timerfd() -> tuple[ctypes.CDLL, int | None]:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from benchmarks.client.alarm import Alarm
 from benchmarks.client.connection import Connection
 from benchmarks.client.operations import Ended, Observer, Operation
-from benchmarks.client.outcomes import RETRYABLE, RETRYABLE_STATUS, Outcome, of_error
+from benchmarks.client.outcomes import Outcome, judged, may_repeat, of_error
 from benchmarks.client.plan import Plan, Target
 from benchmarks.client.recorder import Progress, Recorder
 from benchmarks.client.requests import Answer, Request, Source, encode
@@ -59,6 +59,7 @@ class Load:
         self._next = 0
         self._alarm_number = -1
         self._no_more = False
+        self._ended_by = ""
         self._encoded: tuple[Request, bytes] | None = None
 
     async def run(self) -> Result:
@@ -87,6 +88,7 @@ class Load:
             started_at=started_at,
             started_monotonic_s=self._start_s,
             cpu_s=time.process_time() - cpu_s,
+            ended_by=self._ended_by,
         )
 
     # ---- which request is next
@@ -126,25 +128,32 @@ class Load:
                     self._alarm.set(self._start_s + due_s)
                 return  # without room: the end of a request, or the sweep, comes back here
             else:
-                self._no_more = True
+                self._begin_no_more("time")
 
     def _pump_closed(self) -> None:
         while not self._stopped() and len(self._active) + self._pauses < self._plan.connections:
             now_s = self._now_s()
             if now_s >= self._plan.seconds:
-                self._no_more = True
+                self._begin_no_more("time")
             else:
                 self._begin(now_s, now_s)
 
     def _stopped(self) -> bool:
-        if self._next >= self._plan.requests or (self._stop is not None and self._stop.is_set()):
-            self._no_more = True
+        if self._stop is not None and self._stop.is_set():
+            self._begin_no_more("stop")
+        elif self._next >= self._plan.requests:
+            over = self._plan.is_open and self._next >= self._arrivals.count
+            self._begin_no_more("time" if over else "requests")
         return self._no_more
+
+    def _begin_no_more(self, reason: str) -> None:
+        if not self._no_more:
+            self._no_more, self._ended_by = True, reason
 
     def _begin(self, due_s: float, now_s: float) -> None:
         request = self._source(self._next)
         if request is None:
-            self._no_more = True
+            self._begin_no_more("source")
             return
         operation = Operation(self._next, request, self._payload(request), due_s)
         self._next += 1
@@ -213,14 +222,8 @@ class Load:
         operation.connection = None
         if connection.is_open:
             self._idle.append(connection)
-        request = operation.request
         try:
-            if answer.status not in request.status:
-                outcome = Outcome.WRONG_STATUS
-            elif request.check is not None and not request.check(answer):
-                outcome = Outcome.WRONG_BODY
-            else:
-                outcome = Outcome.OK
+            outcome = judged(operation.request, answer)
         except Exception as error:  # of the check: it ends the run, see `run`
             self._abandon(error)
             return
@@ -246,19 +249,13 @@ class Load:
             again=operation.attempts > 1,
             body_bytes=answer.body_bytes if answer else 0,
         )
-        if self._may_retry(operation, outcome, answer):
+        left = operation.attempts <= self._plan.retries
+        if left and may_repeat(operation.request, outcome, answer):
             pause_s = self._plan.retry_pause_s * 2 ** (operation.attempts - 1)
             operation.deadline_s = float("inf")
             self._loop.call_later(pause_s, self._retry, operation)
         else:
             self._ended(operation, outcome, answer)
-
-    def _may_retry(self, operation: Operation, outcome: Outcome, answer: Answer | None) -> bool:
-        if operation.attempts > self._plan.retries or not operation.request.may_repeat:
-            return False
-        if outcome is Outcome.WRONG_STATUS:
-            return answer is not None and answer.status in RETRYABLE_STATUS
-        return outcome in RETRYABLE
 
     def _retry(self, operation: Operation) -> None:
         if not self._over.done():
@@ -314,22 +311,27 @@ class Load:
 
     def _sweep(self) -> None:
         now_s = self._now_s()
-        late = [one for one in self._active.values() if one.deadline_s <= now_s]
-        for operation in late:
-            if operation.task is not None:
-                operation.task.cancel()
-                operation.task = None
-            if operation.connection is not None:
-                del self._by_connection[operation.connection]
-                operation.connection.abort()
-                operation.connection = None
-            self._attempt_ended(operation, Outcome.TIMEOUT, None)
+        for operation in [one for one in self._active.values() if one.deadline_s <= now_s]:
+            self._time_out(operation)
         if self._on_progress is not None and now_s >= self._next_progress_s:
             self._next_progress_s = now_s + PROGRESS_EVERY_S
-            self._on_progress(self._recorder.progress(now_s))
+            try:
+                self._on_progress(self._recorder.progress(now_s))
+            except Exception as error:  # of the caller's: it ends the run, see `run`
+                self._abandon(error)
         self._pump()
         if not self._over.done():
             self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+
+    def _time_out(self, operation: Operation) -> None:
+        if operation.task is not None:
+            operation.task.cancel()
+            operation.task = None
+        if operation.connection is not None:
+            del self._by_connection[operation.connection]
+            operation.connection.abort()
+            operation.connection = None
+        self._attempt_ended(operation, Outcome.TIMEOUT, None)
 
     def _abandon(self, error: Exception) -> None:
         if not self._over.done():

@@ -6,6 +6,8 @@ import errno
 from enum import StrEnum
 from typing import Final
 
+from benchmarks.client.requests import Answer, Request
+
 
 class Outcome(StrEnum):
     """How one request ended. Every request has exactly one; together they are all there were."""
@@ -78,3 +80,21 @@ def of_close(error: Exception | None, got_bytes: bool) -> Outcome:
     if error is None:
         return Outcome.SHORT_BODY if got_bytes else Outcome.RESET
     return (of_error(error) if isinstance(error, OSError) else None) or Outcome.RESET
+
+
+def judged(request: Request, answer: Answer) -> Outcome:
+    """What a complete answer is to its request. Raises what the request's check raises."""
+    if answer.status not in request.status:
+        return Outcome.WRONG_STATUS
+    if request.check is not None and not request.check(answer):
+        return Outcome.WRONG_BODY
+    return Outcome.OK
+
+
+def may_repeat(request: Request, outcome: Outcome, answer: Answer | None) -> bool:
+    """Whether a request that ended so may be sent again."""
+    if not request.may_repeat:
+        return False
+    if outcome is Outcome.WRONG_STATUS:
+        return answer is not None and answer.status in RETRYABLE_STATUS
+    return outcome in RETRYABLE

@@ -128,6 +128,7 @@ class Recorder:
         started_at: str,
         started_monotonic_s: float,
         cpu_s: float,
+        ended_by: str,
     ) -> Result:
         """Everything, once all requests have ended. Call it once."""
         outages = self._outages.finish(self._last_ended_s)
@@ -162,6 +163,7 @@ class Recorder:
             outage_total_s=self._outages.total_s,
             timeline=self._timeline(),
             cpu_s=cpu_s,
+            ended_by=ended_by,
         )
 
     def _second(self, at_s: float) -> _Second:

@@ -56,6 +56,8 @@ def text(result: Result) -> str:
         f"client        {result.cpu_us_per_attempt:.1f} us of processor time per request, "
         f"{result.connections_opened} connections opened"
     )
+    if result.ended_by != "time":
+        lines.append(f"NOTE          ended before its time, by: {result.ended_by}")
     if result.count(Outcome.CLIENT_LIMIT):
         lines.append("NOTE          this machine ran out of ports or descriptors: see client_limit")
     return "\n".join(lines)

@@ -64,6 +64,8 @@ class Result:
         failure_time: requests that failed, from the time they were due.
         outages: the longest of them, by start; how many there were and their sum count all.
         cpu_s: processor time of this whole process during the run.
+        ended_by: why no more requests were begun: `time` was over, the limit of `requests` was
+            reached, the `source` had no more, or a `stop` was asked for.
     """
 
     target: str
@@ -93,6 +95,7 @@ class Result:
     outage_total_s: float
     timeline: tuple[Second, ...]
     cpu_s: float
+    ended_by: str
 
     def count(self, outcome: Outcome) -> int:
         """How many requests ended so."""

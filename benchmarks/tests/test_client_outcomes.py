@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import socket
 from collections.abc import Iterator
 
@@ -14,8 +15,10 @@ from benchmarks.client import (
     Request,
     Result,
     Target,
+    alarm,
     always,
     in_turn,
+    process,
     run,
     run_in_loop,
 )
@@ -31,6 +34,14 @@ SOME = 20
 def server() -> Iterator[Server]:
     with serving() as running:
         yield running
+
+
+@pytest.fixture(autouse=True, params=["the loop's own timer", "uvloop and timerfd"])
+def everywhere(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine that has neither uvloop nor timerfd, and as on this one."""
+    if request.param == "the loop's own timer":
+        monkeypatch.setattr(process, "_loop_factory", lambda: None)
+        monkeypatch.setattr(alarm, "_timerfd", lambda: (ctypes.CDLL(None), None))
 
 
 def asked(port: int, source: Source, plan: Plan, **more: object) -> Result:
@@ -82,6 +93,7 @@ def test_each_end_is_counted_as_what_it_is(
     before = server.requests[kind]
     result = asked(server.port, always(hello(path)), some(keep_alive=keep_alive))
     assert result.outcomes == {outcome: SOME}
+    assert result.ended_by == "requests"
     assert server.requests[kind] - before == SOME, "as many came as were counted"
     assert result.latency.count == (SOME if outcome is Outcome.OK else 0)
     assert result.failure_time.count == (0 if outcome is Outcome.OK else SOME)
@@ -215,7 +227,7 @@ def test_the_observer_hears_of_every_request_that_was_sent(server: Server) -> No
     assert all(one.due_s <= one.ended_s for one in heard)
 
 
-@pytest.mark.parametrize("who", ["source", "check", "observer"])
+@pytest.mark.parametrize("who", ["source", "check", "observer", "on_progress"])
 def test_a_mistake_of_the_caller_ends_the_run_and_is_not_swallowed(
     server: Server, who: str
 ) -> None:
@@ -225,6 +237,7 @@ def test_a_mistake_of_the_caller_ends_the_run_and_is_not_swallowed(
     source: Source = broken if who == "source" else always(Request(path="/ok"))  # type: ignore[assignment]
     if who == "check":
         source = always(Request(path="/ok", check=broken))
-    more = {"observer": broken} if who == "observer" else {}
+    more = {who: broken} if who in ("observer", "on_progress") else {}
+    plan = some(requests=100_000, rate_per_s=50)
     with pytest.raises(LookupError, match=f"the {who} is broken"):
-        asked(server.port, source, some(), **more)
+        asked(server.port, source, plan, **more)

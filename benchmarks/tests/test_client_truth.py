@@ -100,6 +100,7 @@ def test_the_rate_is_the_intended_one(server: Server) -> None:
     assert result.sent_per_s == pytest.approx(500, rel=0.02)
     assert [second.due for second in result.timeline][:2] == [500, 500]
     assert sum(second.answered for second in result.timeline) == 1000
+    assert result.ended_by == "time"
 
 
 def test_an_outage_is_as_long_as_the_server_was_away() -> None:
@@ -154,6 +155,7 @@ def test_a_ledger_kept_by_the_client_agrees_with_the_server(server: Server) -> N
     plan = Plan(connections=4, seconds=10, retries=1, retry_pause_s=0.01)
     result = asked(server.port, begin, plan, observer=end)
     assert result.due == 40
+    assert result.ended_by == "source"
     found = {key: server.keys.count(key) for key in server.keys}
     verdict = ledger.compare(found)
     assert (verdict.acknowledged, verdict.indeterminate, verdict.refused) == (10, 30, 0)
@@ -176,6 +178,7 @@ def test_a_run_is_stopped_reports_progress_and_survives_json(server: Server) -> 
     result = run_in_loop(stopped)
     assert 50 < result.due < 80
     assert result.ok == result.due
+    assert result.ended_by == "stop"
     assert len(seen) == 1
     assert 45 < seen[0].ok < 60
     assert Result.from_json(json.loads(json.dumps(result.to_json()))) == result

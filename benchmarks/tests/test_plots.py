@@ -31,6 +31,7 @@ def result(ends: list[tuple[float, Outcome]], takes_s: float = 0.01) -> Result:
         started_at="2026-01-01T00:00:00+00:00",
         started_monotonic_s=0.0,
         cpu_s=0.0,
+        ended_by="time",
     )
 
 
