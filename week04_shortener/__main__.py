@@ -9,6 +9,8 @@ import contextlib
 import random
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
@@ -23,14 +25,15 @@ from infra.service.plumbing import install
 from infra.service.retry import GaveUp, Pace, keep_trying
 from infra.service.settings import load_settings
 from week04_shortener.analytics import Analytics
-from week04_shortener.app import Parts, add_routes
-from week04_shortener.cache import CacheAside, CacheMetrics, Lifetimes
+from week04_shortener.app import ClickLog, Links, Parts, add_routes
+from week04_shortener.cache import Cache, CacheAside, CacheMetrics, Lease, Lifetimes
 from week04_shortener.clicklog import ClickLogMetrics, ClickLogWriter
 from week04_shortener.codes import Codec
-from week04_shortener.consumer import Consumer, ConsumerMetrics
+from week04_shortener.consumer import Consumer, ConsumerMetrics, Sink
 from week04_shortener.database import Database, DatabaseUnavailable, open_database
 from week04_shortener.forwarder import Forwarder, ForwarderMetrics
 from week04_shortener.kafka import ClickSender, ClickSource, KafkaUnavailable, ensure_topic
+from week04_shortener.lease import LeaseMetrics, Limits, SharedLease, Tokens
 from week04_shortener.settings import Settings
 from week04_shortener.singleflight import Flight, SingleFlight
 from week04_shortener.store import LinkStore, StoreMetrics
@@ -44,23 +47,85 @@ QUIET_LOGGERS = ("alembic.runtime.plugins",)
 Command = Callable[[Settings, CollectorRegistry, asyncio.Event], Awaitable[None]]
 
 
+class Store(Links, Protocol):
+    """Links, and the lookup that the cache stands before."""
+
+    async def url_of(self, code: str) -> str | None: ...
+
+
+class SharedCache(Cache, Tokens, Protocol):
+    """The cache of all replicas, and the leases in it."""
+
+    async def ping(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+class ClickKeeper(ClickLog, Protocol):
+    """The click log as a process has it."""
+
+    async def check(self) -> None: ...
+    def close(self) -> None: ...
+
+
+def _store(settings: Settings, database: Database, registry: CollectorRegistry) -> Store:
+    codec = Codec(settings.code_key.get_secret_value().encode())
+    return LinkStore(database, codec, StoreMetrics(registry))
+
+
+def _cache(settings: Settings, registry: CollectorRegistry) -> SharedCache:
+    return ValkeyCache(
+        settings.valkey_url.get_secret_value(),
+        timeout_s=settings.cache_timeout_s,
+        pool_size=settings.cache_pool_size,
+        failures_to_open=settings.cache_failures_to_open,
+        open_s=settings.cache_open_s,
+        registry=registry,
+    )
+
+
+def _lease(settings: Settings, tokens: Tokens, registry: CollectorRegistry) -> Lease[str | None]:
+    limits = Limits(settings.lease_ttl_s, settings.lease_wait_s)
+    return SharedLease(tokens, limits, LeaseMetrics(registry))
+
+
+def _click_log(settings: Settings, registry: CollectorRegistry) -> ClickKeeper:
+    try:
+        return ClickLogWriter(
+            settings.click_log_dir,
+            segment_bytes=settings.click_segment_bytes,
+            metrics=ClickLogMetrics(registry),
+        )
+    except CannotStart as error:
+        lifecycle.refuse_start(error)
+
+
+@dataclass(frozen=True)
+class Makers:
+    """How the parts are made that are the week's ideas. Claims put another in place of one."""
+
+    store: Callable[[Settings, Database, CollectorRegistry], Store] = _store
+    cache: Callable[[Settings, CollectorRegistry], SharedCache] = _cache
+    flight: Callable[[], Flight[str | None]] = SingleFlight
+    lease: Callable[[Settings, Tokens, CollectorRegistry], Lease[str | None]] = _lease
+    click_log: Callable[[Settings, CollectorRegistry], ClickKeeper] = _click_log
+
+
 def create_app() -> FastAPI:
     """The API, for uvicorn's ``--factory``. Starts whether or not its servers are there.
 
     What cannot be helped by waiting, settings and the click log's directory, ends the process
     with one line.
     """
-    return api(load_settings(Settings), SingleFlight())
+    return api(load_settings(Settings), Makers())
 
 
-def api(settings: Settings, flight: Flight[str | None]) -> FastAPI:
-    """The API with what is to keep a herd from the database, or is not."""
+def api(settings: Settings, make: Makers) -> FastAPI:
+    """The API out of the parts that `make` makes."""
     registry = new_registry(configure_logging("shortener-api", settings.log_level))
-    click_log = _click_log(settings, registry)
+    click_log = make.click_log(settings, registry)
     database = _database(settings, "shortener-api")
-    codec = Codec(settings.code_key.get_secret_value().encode())
-    store = LinkStore(database, codec, StoreMetrics(registry))
-    cache = _cache(settings, registry)
+    store = make.store(settings, database, registry)
+    cache = make.cache(settings, registry)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -90,7 +155,12 @@ def api(settings: Settings, flight: Flight[str | None]) -> FastAPI:
     parts = Parts(
         links=store,
         lookup=CacheAside(
-            cache, store.url_of, flight, _lifetimes(settings), CacheMetrics(registry)
+            cache,
+            store.url_of,
+            make.flight(),
+            make.lease(settings, cache, registry),
+            _lifetimes(settings),
+            CacheMetrics(registry),
         ),
         click_log=click_log,
         replica=settings.replica,
@@ -154,7 +224,12 @@ async def forwarder(settings: Settings, registry: CollectorRegistry, stop: async
     await _serve(settings, registry, [Check("kafka", sender.ping)], work, stop)
 
 
-async def consumer(settings: Settings, registry: CollectorRegistry, stop: asyncio.Event) -> None:
+async def consumer(
+    settings: Settings,
+    registry: CollectorRegistry,
+    stop: asyncio.Event,
+    make_sink: Callable[[Database, str], Sink] = Analytics,
+) -> None:
     """Carry clicks from Kafka to the analytics tables."""
     source = ClickSource(
         settings.kafka_bootstrap,
@@ -166,7 +241,7 @@ async def consumer(settings: Settings, registry: CollectorRegistry, stop: asynci
     database = _database(settings, "shortener-consumer")
     worker = Consumer(
         source,
-        Analytics(database, settings.clicks_topic),
+        make_sink(database, settings.clicks_topic),
         ConsumerMetrics(registry),
         batch=settings.consumer_batch,
         pace=_pace(settings),
@@ -240,28 +315,6 @@ def _database(settings: Settings, name: str) -> Database:
         connect_timeout_s=settings.database_connect_timeout_s,
         timeout_s=settings.database_timeout_s,
     )
-
-
-def _cache(settings: Settings, registry: CollectorRegistry) -> ValkeyCache:
-    return ValkeyCache(
-        settings.valkey_url.get_secret_value(),
-        timeout_s=settings.cache_timeout_s,
-        pool_size=settings.cache_pool_size,
-        failures_to_open=settings.cache_failures_to_open,
-        open_s=settings.cache_open_s,
-        registry=registry,
-    )
-
-
-def _click_log(settings: Settings, registry: CollectorRegistry) -> ClickLogWriter:
-    try:
-        return ClickLogWriter(
-            settings.click_log_dir,
-            segment_bytes=settings.click_segment_bytes,
-            metrics=ClickLogMetrics(registry),
-        )
-    except CannotStart as error:
-        lifecycle.refuse_start(error)
 
 
 def _lifetimes(settings: Settings) -> Lifetimes:

@@ -7,11 +7,13 @@ query. Links never change, so nothing needs to be invalidated but that negative 
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter
 
 from week04_shortener.singleflight import Flight
+
+T = TypeVar("T")
 
 NOTHING = b""
 """What is cached for a code that has no link; no URL is empty."""
@@ -34,6 +36,29 @@ class Cache(Protocol):
 
     async def add(self, key: str, value: bytes, *, ttl_s: float) -> None:
         """Keep `value` unless there is an entry already."""
+        ...
+
+
+@dataclass(frozen=True)
+class Found(Generic[T]):
+    """What a look into the cache found; a None in it is a cached absence."""
+
+    value: T
+
+
+class Lease(Protocol[T]):
+    """What lets one replica work for all, or every replica for itself."""
+
+    async def do(
+        self,
+        key: str,
+        work: Callable[[], Awaitable[T]],
+        look: Callable[[], Awaitable[Found[T] | None]],
+    ) -> T:
+        """The result of `work`, done here, or by another replica, where `look` finds it.
+
+        Raises only what `work` raises; `look` may raise `CacheUnavailable`.
+        """
         ...
 
 
@@ -77,27 +102,30 @@ class CacheAside:
         cache: Cache,
         load: Callable[[str], Awaitable[str | None]],
         flight: Flight[str | None],
+        lease: Lease[str | None],
         lifetimes: Lifetimes,
         metrics: CacheMetrics,
     ) -> None:
         self._cache = cache
         self._load = load
         self._flight = flight
+        self._lease = lease
         self._lifetimes = lifetimes
         self._metrics = metrics
 
     async def url_of(self, code: str) -> str | None:
         """The URL behind `code`, or None. Raises only what `load` raises."""
         try:
-            entry = await self._cache.get(_key(code))
+            found = await self._look(code)
         except CacheUnavailable:
-            self._found("unavailable")
+            self._count("unavailable")
         else:
-            if entry is not None:
-                self._found("negative" if entry == NOTHING else "hit")
-                return entry.decode("ascii") if entry != NOTHING else None
-            self._found("miss")
-        return await self._flight.do(code, lambda: self._fill(code))
+            if found is not None:
+                self._count("negative" if found.value is None else "hit")
+                return found.value
+            self._count("miss")
+        # First one of this replica, then one of all: see `singleflight` and `lease`.
+        return await self._flight.do(code, lambda: self._fill_for_all(code))
 
     async def remember(self, code: str, url: str) -> None:
         """Put a new link into the cache; it replaces the negative entry of an earlier guess."""
@@ -105,6 +133,15 @@ class CacheAside:
             await self._cache.set(_key(code), url.encode("ascii"), ttl_s=self._lifetimes.of(url))
         except CacheUnavailable:
             self._metrics.failed_writes.inc()
+
+    async def _look(self, code: str) -> Found[str | None] | None:
+        entry = await self._cache.get(_key(code))
+        if entry is None:
+            return None
+        return Found(entry.decode("ascii") if entry != NOTHING else None)
+
+    async def _fill_for_all(self, code: str) -> str | None:
+        return await self._lease.do(_key(code), lambda: self._fill(code), lambda: self._look(code))
 
     async def _fill(self, code: str) -> str | None:
         url = await self._load(code)
@@ -116,7 +153,7 @@ class CacheAside:
             self._metrics.failed_writes.inc()
         return url
 
-    def _found(self, result: str) -> None:
+    def _count(self, result: str) -> None:
         self._metrics.lookups.labels(result).inc()
 
 

@@ -119,6 +119,16 @@ class Settings(ServiceSettings):
     cache_open_s: Seconds = Field(
         1.0, description="how long the cache is left alone before it is tried again, seconds"
     )
+    lease_ttl_s: Seconds = Field(
+        1.0,
+        description="how long a replica that died keeps the others from asking for what it was "
+        "asking for, seconds",
+    )
+    lease_wait_s: Seconds = Field(
+        0.5,
+        description="how long a replica waits for what another is asking for before it asks "
+        "itself, seconds",
+    )
 
     # Click log
     click_segment_bytes: int = Field(

@@ -2,7 +2,7 @@
 
 When a popular entry expires, every request of that moment misses. Without this, each of them
 asks the database; with it, one does and the others wait for its answer. It works within one
-process: N replicas ask the database N times at most.
+process: N replicas ask the database N times at most, and `lease` makes that once.
 """
 
 import asyncio

@@ -25,9 +25,15 @@ T = TypeVar("T")
 
 _BREAKER = "valkey"
 
+_RELEASE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
+"""Compare and delete in one step: between the two, a lease may end and become another's."""
+
 
 class ValkeyCache:
-    """`week04_shortener.cache.Cache` over one Valkey server.
+    """`week04_shortener.cache.Cache` and `week04_shortener.lease.Tokens` over one Valkey server.
 
     `timeout_s` limits an operation as a whole: waiting for a connection, connecting, asking. A
     change between working and not working is logged once and shown by a gauge.
@@ -79,6 +85,13 @@ class ValkeyCache:
 
     async def add(self, key: str, value: bytes, *, ttl_s: float) -> None:
         await self._guarded(lambda: self._client.set(key, value, px=_ms(ttl_s), nx=True))
+
+    async def take(self, name: str, token: str, *, ttl_s: float) -> bool:
+        put = await self._guarded(lambda: self._client.set(name, token, px=_ms(ttl_s), nx=True))
+        return put is not None
+
+    async def release(self, name: str, token: str) -> None:
+        await self._guarded(lambda: self._client.eval(_RELEASE, 1, name, token))
 
     async def ping(self) -> None:
         """Return when Valkey answers, whatever the breaker thinks of it."""

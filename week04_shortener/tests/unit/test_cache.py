@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from week04_shortener.cache import CacheAside, CacheMetrics, CacheUnavailable, Lifetimes
+from week04_shortener.lease import NoLease
 from week04_shortener.singleflight import Flight, NoSingleFlight, SingleFlight
 
 pytestmark = pytest.mark.anyio
@@ -69,6 +70,7 @@ class Setting:
             self.cache,
             self.database.url_of,
             flight or SingleFlight(),
+            NoLease(),
             Lifetimes(ttl_s=100, negative_ttl_s=10, jitter=0.2, random=lambda: random),
             CacheMetrics(self.registry),
         )
@@ -162,7 +164,7 @@ async def test_an_error_of_the_database_is_raised_and_not_cached() -> None:
 
     lifetimes = Lifetimes(ttl_s=100, negative_ttl_s=10, jitter=0.0, random=lambda: 0.0)
     metrics = CacheMetrics(CollectorRegistry())
-    aside = CacheAside(setting.cache, broken, SingleFlight(), lifetimes, metrics)
+    aside = CacheAside(setting.cache, broken, SingleFlight(), NoLease(), lifetimes, metrics)
     with pytest.raises(ConnectionError):
         await aside.url_of("abc")
     assert setting.cache.entries == {}
