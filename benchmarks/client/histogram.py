@@ -2,8 +2,8 @@
 
 The layout is HdrHistogram's with three digits: values up to 2047 have a bucket each; from there on
 each power of two is cut into 1024 buckets, so a bucket is never wider than 1/1024 of its values.
-Only buckets that were hit take memory. (G. Tene, HdrHistogram; the PyPI package costs 3.5 times as
-much for each value and is one more binary wheel.)
+Only buckets that were hit take memory. (G. Tene, HdrHistogram. The package of that name gives the
+same figures, costs twice the time for each value, and brings setuptools and pbr along.)
 """
 
 from __future__ import annotations

@@ -26,7 +26,6 @@ _ANSWERS = {
     "until-close": b"HTTP/1.1 200 OK\r\n\r\nhello",
     "no-http": b"220 mail.example ESMTP\r\n",
     "too-much": RIGHT + b"and more",
-    "interim": b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + RIGHT,
     "head": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
     "large": b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000,
     "long-head": b"HTTP/1.1 200 OK\r\nA: " + b"x" * 100_000,
@@ -106,6 +105,9 @@ class Server:
             self.keys.append(fields["x-key"])
         if kind == "stall":
             await asyncio.sleep(float(words[0]))
+        elif kind == "interim":
+            writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+            await asyncio.sleep(0.01)
         elif kind == "rst":
             _reset(writer)
             return False
