@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 
 WEEKS := $(sort $(foreach file,$(wildcard week[0-9][0-9]_*/lab.py),$(firstword $(subst _, ,$(file)))))
 VERBS := up down status logs check test clean kill crash pause resume stop start
-OTHERS := help doctor test lint lock footprint
+OTHERS := help doctor test lint lock publish footprint
 SETTINGS := ENGINE PORT PORT_% SERVICE FOLLOW DEEP SEED YES TARGET TARGET_DSN ARGS UPGRADE LAB_%
 
 # ---- The words are judged before anything runs: $(error) ends make at once, with status 2.
@@ -88,6 +88,9 @@ lint: ## ruff, mypy and the import rules
 lock: ## pin again what pyproject.toml asks for (UPGRADE=1: to the newest versions)
 	@"$(LAB_COMMAND)" --dev python -m infra.locks $(if $(call on,UPGRADE),--upgrade)
 	@"$(LAB_COMMAND)" --dev python -m infra.lab.servers.kafka_jars
+
+publish: ## make the last deep check the published one: results, report, README tables
+	@"$(LAB_COMMAND)" --dev python -m infra.evidence.publish $(ARGS)
 
 footprint: ## measure minutes and memory of each week in fresh clones, for the README
 	@"$(LAB_COMMAND)" --dev python -m benchmarks.footprint $(ARGS)
