@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.client import Answer, Ended, Outcome, Request, alarm, process
 from benchmarks.client.bookkeeping import recorded, state_of
+from benchmarks.client.connection import Connection
 from benchmarks.client.outcomes import of_close, of_error
 from benchmarks.ledger import Ledger, State
 from infra.lab.errors import UsageError
@@ -107,6 +108,72 @@ def test_how_a_connection_ends_in_mid_answer_is_told_apart() -> None:
     assert of_close(None, got_bytes=False) is Outcome.RESET
     assert of_close(ConnectionResetError(errno.ECONNRESET, "x"), got_bytes=True) is Outcome.RESET
     assert of_close(TimeoutError(errno.ETIMEDOUT, "x"), got_bytes=True) is Outcome.TIMEOUT
+
+
+class Told:
+    """An owner that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def answered(self, connection: Connection, answer: Answer) -> None:
+        self.events.append(f"answered {answer.status}")
+
+    def failed(self, connection: Connection, outcome: Outcome) -> None:
+        self.events.append(f"failed {outcome}")
+
+    def dropped(self, connection: Connection, stray: bool) -> None:
+        self.events.append("stray" if stray else "dropped")
+
+
+class NoTransport(asyncio.Transport):
+    """Sends nothing, and is never closed by itself."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def connection(told: Told) -> Connection:
+    made = Connection(told, body_max_bytes=1000)
+    made.connection_made(NoTransport())
+    return made
+
+
+def test_a_connection_closed_while_idle_is_dropped_at_once(
+    connection: Connection, told: Told
+) -> None:
+    """Not when the transport is gone: a request sent in between would be lost."""
+    assert connection.is_open
+    connection.eof_received()
+    assert not connection.is_open
+    connection.connection_lost(None)
+    assert told.events == ["dropped"]
+
+
+def test_one_end_is_reported_once_whatever_follows(connection: Connection, told: Told) -> None:
+    connection.send(b"", keep=True, head_only=False, keep_body=False)
+    connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    connection.data_received(b"more")
+    connection.eof_received()
+    connection.connection_lost(None)
+    assert told.events == ["answered 200"]
+
+
+def test_a_request_given_up_is_reported_to_nobody(connection: Connection, told: Told) -> None:
+    connection.send(b"", keep=True, head_only=False, keep_body=False)
+    connection.abort()
+    connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    connection.connection_lost(ConnectionResetError(errno.ECONNRESET, "x"))
+    assert told.events == []
 
 
 def ended(
