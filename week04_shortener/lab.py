@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -32,7 +33,12 @@ postgres = Postgres(
     port=1,
     database="shortener",
     password_secret=PASSWORD,
-    settings={"shared_buffers": "64MB", "max_connections": "60"},
+    settings={
+        "shared_buffers": "64MB",
+        "max_connections": "60",
+        # Counts the queries it answers itself, which is what claims about caching are judged by.
+        "shared_preload_libraries": "pg_stat_statements",
+    },
 )
 valkey = Valkey(
     name="valkey", port=2, settings={"maxmemory": "64mb", "maxmemory-policy": "allkeys-lru"}
@@ -54,13 +60,15 @@ def settings(site: Site, replica: str) -> Mapping[str, str]:
     }
 
 
-def worker(name: str, command: str, port: int, replica: str = "") -> PythonProcess:
+def worker(
+    name: str, command: str, port: int, replica: str = "", module: str = "week04_shortener"
+) -> PythonProcess:
     """A process of the week that is no HTTP service; it answers health and metrics."""
     return PythonProcess(
         name=name,
         port=port,
         needs=("setup",),
-        arguments=lambda site: ("-m", "week04_shortener", command),
+        arguments=lambda site: ("-m", module, command),
         environment=lambda site: {
             **settings(site, replica or name),
             "SHORTENER_ADMIN_PORT": str(site.ports[name]),
@@ -69,9 +77,10 @@ def worker(name: str, command: str, port: int, replica: str = "") -> PythonProce
     )
 
 
-def replica(name: str, port: int) -> PythonProcess:
+def replica(
+    name: str, port: int, app: str = "week04_shortener.__main__:create_app"
+) -> PythonProcess:
     """One API replica under uvicorn."""
-    app = "week04_shortener.__main__:create_app"
     return PythonProcess(
         name=name,
         port=port,
@@ -87,38 +96,69 @@ def replica(name: str, port: int) -> PythonProcess:
     )
 
 
+def front(name: str, port: int, replicas: tuple[str, ...]) -> Nginx:
+    """The front door of some replicas."""
+    return Nginx(
+        name=name,
+        port=port,
+        needs=replicas,
+        config="week04_shortener/config/nginx/shortener.conf",
+        upstreams={"shortener_api": replicas},
+        probe_path="/health/live",
+    )
+
+
 async def links(site: Site) -> str:
     """How many links are stored."""
     return f"{await _query(site, 'SELECT count(*) FROM links')} in PostgreSQL"
 
 
+@dataclass(frozen=True)
+class OnTheWay:
+    """Where clicks are: bytes in the replicas' logs, events in Kafka, those of them not read."""
+
+    waiting_bytes: float
+    written: int
+    unread: int
+
+
+async def on_the_way(site: Site, reader: str = TOPIC) -> OnTheWay:
+    """Where the clicks are now; `reader` is the name under which offsets are kept."""
+    # Read in the order in which clicks travel: what moves on meanwhile is seen again, not missed.
+    waiting = await metric(site, FORWARDERS, "shortener_click_backlog_bytes")
+    written = await _events_in_kafka(site)
+    read = await _query(
+        site,
+        "SELECT coalesce(sum(next_offset), 0) FROM analytics.offsets WHERE topic = $1",
+        reader,
+    )
+    return OnTheWay(waiting, written, max(0, written - read))
+
+
 async def clicks(site: Site) -> str:
     """Where the clicks are on their way from a replica's log to the analytics table."""
-    waiting = await _metric(site, FORWARDERS, "shortener_click_backlog_bytes")
+    now = await on_the_way(site)
     counted = await _query(site, "SELECT count(*) FROM analytics.clicks")
-    read = await _query(
-        site, f"SELECT coalesce(sum(next_offset), 0) FROM analytics.offsets WHERE topic = '{TOPIC}'"
-    )
-    written = await _events_in_kafka(site)
     return (
-        f"{waiting:.0f} bytes wait in the replicas' logs; Kafka has taken {written} events, "
-        f"{written - read} not read yet; {counted} clicks stand in the analytics table"
+        f"{now.waiting_bytes:.0f} bytes wait in the replicas' logs; Kafka has taken "
+        f"{now.written} events, {now.unread} not read yet; "
+        f"{counted} clicks stand in the analytics table"
     )
 
 
 async def cache(site: Site) -> str:
     """What Valkey saved PostgreSQL."""
     hits, misses = [
-        await _metric(site, REPLICAS, "shortener_cache_lookups_total", result=result)
+        await metric(site, REPLICAS, "shortener_cache_lookups_total", result=result)
         for result in ("hit", "miss")
     ]
     return f"{hits:.0f} hits, {misses:.0f} misses since the replicas started"
 
 
-async def _query(site: Site, sql: str) -> int:
+async def _query(site: Site, sql: str, *values: str) -> int:
     database = await asyncpg.connect(postgres.dsn(site), timeout=FACTS_TIMEOUT_S, ssl=False)
     try:
-        return int(await database.fetchval(sql))
+        return int(await database.fetchval(sql, *values))
     finally:
         await database.close(timeout=FACTS_TIMEOUT_S)
 
@@ -144,7 +184,7 @@ async def _events_in_kafka(site: Site) -> int:
         await admin.close()
 
 
-async def _metric(site: Site, names: tuple[str, ...], metric: str, **labels: str) -> float:
+async def metric(site: Site, names: tuple[str, ...], metric: str, **labels: str) -> float:
     """Sum of a metric over several processes; one that is down counts nothing."""
     total = 0.0
     for name in names:
@@ -174,14 +214,7 @@ topology = Topology(
         "make week04 kill SERVICE=api1      # curl goes on; make week04 start SERVICE=api1",
     ),
     servers=(
-        Nginx(
-            name="nginx",
-            port=0,
-            needs=REPLICAS,
-            config="week04_shortener/config/nginx/shortener.conf",
-            upstreams={"shortener_api": REPLICAS},
-            probe_path="/health/live",
-        ),
+        front("nginx", 0, REPLICAS),
         replica("api1", 5),
         replica("api2", 6),
         worker("forwarder1", "forwarder", 7, replica="api1"),

@@ -1,0 +1,60 @@
+"""How many queries redirects cost PostgreSQL."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+from infra.evidence import Figures, Lab, Mechanism, claim
+from infra.lab.site import Site
+from week04_shortener.checks.inside import empty_cache, lookups
+from week04_shortener.checks.stands import WEEK, WITHOUT_CACHE
+from week04_shortener.checks.traffic import follow, follow_all, make_links
+
+LINKS: Final = 50
+REDIRECTS: Final = 1000
+
+
+@claim(
+    "w04.cache-aside",
+    rows=[26],
+    mechanism="links cached in Valkey",
+    unit="database queries",
+    seeds=range(1, 6),
+    repetitions=2,
+)
+class CacheAside:
+    """A thousand redirects of fifty links cost the database at most one query for each link."""
+
+    async def measure(self, lab: Lab, mechanism: Mechanism) -> Figures:
+        site: Site = lab.running().site
+        random = Random(lab.seed)
+        stand = WEEK if mechanism is Mechanism.ON else WITHOUT_CACHE
+        door = site.url(stand.front)
+        targets = [f"https://example.org/cache/{lab.seed}/{number}" for number in range(LINKS)]
+        links = await make_links(door, targets)
+        order = [*links, *random.choices(links, k=REDIRECTS - LINKS)]
+        random.shuffle(order)
+        await empty_cache(site)
+        before = await lookups(site)
+        lab.say("following links from a cold cache")
+        followed = await follow_all(door, map(follow, order))
+        queries = await lookups(site) - before
+        return Figures(
+            unit="database queries",
+            headline="queries",
+            samples={
+                "queries": [queries],
+                "links": [LINKS],
+                "right_redirects": [followed.right],
+            },
+            attempts=followed.attempts,
+            seed=lab.seed,
+            notes=[f"{dict(followed.replicas)} {dict(followed.wrong)}"],
+        )
+
+    def judge(self, figures: Figures) -> None:
+        assert figures["right_redirects"] == (REDIRECTS,), "not every link redirected right"
+        assert figures.value <= LINKS, (
+            f"{figures.value:.0f} queries for {REDIRECTS} redirects of {LINKS} links"
+        )

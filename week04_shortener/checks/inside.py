@@ -1,0 +1,110 @@
+"""What claims ask of the servers behind the front door, and do to them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import asyncpg
+from redis.asyncio import Redis
+
+from infra.lab.errors import NotReadyError
+from infra.lab.servers.postgres import SUPERUSER, SUPERUSER_SECRET
+from infra.lab.site import HOST, Site
+from week04_shortener.checks.stands import Stand
+from week04_shortener.lab import TOPIC, metric, on_the_way, postgres
+
+AGAIN_S = 0.1
+DRAIN_S = 60.0
+CALM_S = 1.0
+TIMEOUT_S = 10.0
+
+_LOOKUPS = """
+    SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements AS s
+    JOIN pg_database AS d ON d.oid = s.dbid
+    WHERE d.datname = $1 AND s.query LIKE 'SELECT url FROM links WHERE code%'
+"""
+
+
+@contextlib.asynccontextmanager
+async def superuser(site: Site, database: str = "postgres") -> AsyncIterator[asyncpg.Connection]:
+    """A connection that may see all statements and lock all tables."""
+    connection = await asyncpg.connect(
+        host=HOST,
+        port=site.ports[postgres.name],
+        user=SUPERUSER,
+        password=site.secrets[SUPERUSER_SECRET],
+        database=database,
+        timeout=TIMEOUT_S,
+        ssl=False,
+    )
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=TIMEOUT_S)
+
+
+async def lookups(site: Site) -> int:
+    """How often PostgreSQL has looked up a link, by its own count (pg_stat_statements)."""
+    async with superuser(site) as connection:
+        await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+        return int(await connection.fetchval(_LOOKUPS, postgres.database))
+
+
+@contextlib.asynccontextmanager
+async def links_locked(site: Site) -> AsyncIterator[None]:
+    """Inside, lookups of links wait: PostgreSQL takes as long as the block does."""
+    async with superuser(site, postgres.database) as connection, connection.transaction():
+        await connection.execute("LOCK TABLE links IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+async def empty_cache(site: Site) -> None:
+    """Remove everything from Valkey."""
+    client = Redis.from_url(f"redis://{site.address('valkey')}/0", socket_timeout=TIMEOUT_S)
+    try:
+        await client.flushall()
+    finally:
+        await client.aclose()
+
+
+async def asked_of_cache(site: Site, stand: Stand) -> int:
+    """Lookups that a stand's replicas have begun, whatever the cache answered."""
+    return int(await metric(site, stand.replicas, "shortener_cache_lookups_total"))
+
+
+async def drained(site: Site, stand: Stand, reader: str = TOPIC) -> None:
+    """Wait until nothing is on its way to the analytics table, and stays so for a moment."""
+
+    async def calm() -> bool:
+        before = await _on_the_way(site, stand, reader)
+        await asyncio.sleep(CALM_S)
+        return before == await _on_the_way(site, stand, reader) == (0, before[1])
+
+    await eventually("all clicks have arrived", calm, DRAIN_S)
+
+
+async def _on_the_way(site: Site, stand: Stand, reader: str) -> tuple[float, int]:
+    """What waits anywhere, and how many events Kafka has taken."""
+    in_memory = await metric(site, stand.replicas, "variant_clicks_in_memory")
+    now = await on_the_way(site, reader)
+    return now.waiting_bytes + now.unread + in_memory, now.written
+
+
+async def eventually(
+    what: str, holds: Callable[[], Awaitable[bool]], within_s: float = DRAIN_S
+) -> None:
+    """Wait until `holds()`. TimeoutError naming `what`: the check could not be carried out."""
+    deadline_s = time.monotonic() + within_s
+    while True:
+        try:
+            if await holds():
+                return
+            last = "no"
+        except (OSError, NotReadyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            last = f"{type(error).__name__}: {error}"
+        if time.monotonic() >= deadline_s:
+            raise TimeoutError(f"not within {within_s:.0f} s: {what} ({last})")
+        await asyncio.sleep(AGAIN_S)

@@ -1,0 +1,76 @@
+"""Every stored link redirects right, whichever replica is asked."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+from infra.evidence import Figures, Lab, Mechanism, claim
+from week04_shortener.checks.inside import empty_cache
+from week04_shortener.checks.stands import LINKS_IN_MEMORY, WEEK
+from week04_shortener.checks.traffic import Followed, Link, follow, follow_all, make_links
+
+LINKS: Final = 300
+ROUNDS: Final = 2
+"""How often each link is followed with its cache entry, and again without."""
+
+
+@claim(
+    "w04.links",
+    rows=[25],
+    mechanism="links in PostgreSQL",
+    unit="wrong answers",
+    needs={"url"},
+    seeds=range(1, 6),
+    repetitions=2,
+)
+class Links:
+    """Every stored link redirects right, through nginx over both replicas."""
+
+    async def measure(self, lab: Lab, mechanism: Mechanism) -> Figures:
+        random = Random(lab.seed)
+        stand = WEEK if mechanism is Mechanism.ON else LINKS_IN_MEMORY
+        door = lab.url if lab.site is None else lab.site.url(stand.front)
+        lab.say("making links")
+        targets = [
+            f"https://example.org/links/{lab.seed}/{number}?q={random.getrandbits(64):x}"
+            for number in range(LINKS)
+        ]
+        links = await make_links(door, targets)
+        lab.say("following them")
+        rounds = [await self._follow(door, links, random)]
+        if lab.site is not None:
+            await empty_cache(lab.site)
+            rounds.append(await self._follow(door, links, random))
+            self._both_answered(rounds)
+        return Figures(
+            unit="wrong answers",
+            headline="wrong",
+            samples={
+                "wrong": [followed.wrong.total() for followed in rounds],
+                "made_links": [len({link.code for link in links})],
+                "followed_requests": [followed.attempts for followed in rounds],
+            },
+            summary="total",
+            attempts=len(links) + sum(followed.attempts for followed in rounds),
+            seed=lab.seed,
+            notes=[f"{dict(followed.replicas)} {dict(followed.wrong)}" for followed in rounds],
+        )
+
+    def judge(self, figures: Figures) -> None:
+        assert figures["made_links"] == (LINKS,), "two links share a code"
+        followed = sum(figures["followed_requests"])
+        assert followed >= LINKS * ROUNDS, "not every link was followed"
+        assert figures.value == 0, f"{figures.value:.0f} of {followed:.0f} answers are wrong"
+
+    @staticmethod
+    async def _follow(door: str, links: list[Link], random: Random) -> Followed:
+        order = links * ROUNDS
+        random.shuffle(order)
+        return await follow_all(door, map(follow, order))
+
+    @staticmethod
+    def _both_answered(rounds: list[Followed]) -> None:
+        for followed in rounds:
+            if len(followed.replicas) != 2:
+                raise RuntimeError(f"not both replicas answered: {dict(followed.replicas)}")

@@ -1,0 +1,111 @@
+"""What users do at a front door: make links and follow them, every answer counted."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.client import Ended, Outcome, Plan, Request, in_turn, parse_target, run
+
+CONNECTIONS = 8
+SECONDS_MAX = 40.0
+
+_JSON = (("content-type", "application/json"),)
+_STORED = frozenset({201})
+_FOUND = frozenset({302})
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link that was made."""
+
+    code: str
+    url: str
+
+
+@dataclass
+class Followed:
+    """What became of requests for links.
+
+    Attributes:
+        right: redirects to the link's own target.
+        wrong: everything else, by what it was.
+        replicas: answers by the replica that gave them, where it says so.
+        event_ids: of the right ones.
+    """
+
+    right: int = 0
+    wrong: Counter[str] = field(default_factory=Counter)
+    replicas: Counter[str] = field(default_factory=Counter)
+    event_ids: list[str] = field(default_factory=list)
+
+    @property
+    def attempts(self) -> int:
+        return self.right + self.wrong.total()
+
+    def note(self, ended: Ended) -> None:
+        """Count one request."""
+        answer = ended.answer
+        if answer is not None and (replica := answer.header(b"x-replica")):
+            self.replicas[replica.decode("latin-1")] += 1
+        if ended.outcome is Outcome.OK and answer is not None:
+            self.right += 1
+            self.event_ids.append((answer.header(b"x-request-id") or b"").decode("latin-1"))
+        else:
+            status = f" {answer.status}" if answer is not None else ""
+            self.wrong[f"{ended.outcome}{status}"] += 1
+
+
+def shorten(url: str) -> Request:
+    """The request that makes a link."""
+    return Request("POST", "/shorten", _JSON, json.dumps({"url": url}).encode(), _STORED, key=url)
+
+
+def follow(link: Link, headers: tuple[tuple[str, str], ...] = (), key: str = "") -> Request:
+    """The request that follows a link, right only when it redirects to the link's own target."""
+    target = link.url.encode("ascii")
+    return Request(
+        path=f"/{link.code}",
+        headers=headers,
+        status=_FOUND,
+        check=lambda answer: answer.header(b"location") == target,
+        key=key or link.code,
+    )
+
+
+async def make_links(door: str, urls: Sequence[str]) -> list[Link]:
+    """Links to `urls`, made through the front door. RuntimeError unless all of them were."""
+    made: list[Link] = []
+    failed: Counter[str] = Counter()
+
+    def note(ended: Ended) -> None:
+        if ended.outcome is Outcome.OK and ended.answer is not None and ended.request.key:
+            made.append(Link(json.loads(ended.answer.body)["code"], ended.request.key))
+        else:
+            failed[str(ended.outcome)] += 1
+
+    target, _ = parse_target(door)
+    plan = Plan(seconds=SECONDS_MAX, connections=CONNECTIONS, requests=max(1, len(urls)))
+    await run(target, in_turn([shorten(url) for url in urls]), plan, observer=note)
+    if len(made) != len(urls):
+        raise RuntimeError(f"{len(made)} of {len(urls)} links could be made: {dict(failed)}")
+    return made
+
+
+async def follow_all(
+    door: str, requests: Iterable[Request], connections: int = CONNECTIONS, timeout_s: float = 10.0
+) -> Followed:
+    """Send `requests`, at most `connections` at a time, and count the answers."""
+    asked = list(requests)
+    followed = Followed()
+    target, _ = parse_target(door)
+    plan = Plan(
+        seconds=SECONDS_MAX,
+        connections=connections,
+        requests=max(1, len(asked)),
+        timeout_s=timeout_s,
+    )
+    await run(target, in_turn(asked), plan, observer=followed.note)
+    return followed
