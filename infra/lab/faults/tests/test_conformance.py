@@ -8,13 +8,14 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from infra.lab.engines.base import Engine
+from infra.lab.engines.base import Engine, State
 from infra.lab.engines.local.engine import LocalEngine
-from infra.lab.errors import LabError
+from infra.lab.errors import LabError, NotReadyError
 from infra.lab.faults import conformance, questions
 from infra.lab.faults.conformance import CHECKS, ConformanceError, Subject
 from infra.lab.faults.probes import round_trip_s
 from infra.lab.faults.server import ProxiedLink, fault_proxy
+from infra.lab.faults.tests.peers import wait_until
 from infra.lab.pytest_plugin import LabFactory
 from infra.lab.servers.postgres import Postgres
 from infra.lab.servers.valkey import Valkey
@@ -89,14 +90,26 @@ def test_faults_on_the_way_to_a_database(engine: LocalEngine, fault: str) -> Non
 
 def test_a_declared_link_comes_back_with_its_proxy(engine: LocalEngine) -> None:
     link = PROXY.link(engine.site, "to-db")
+    [before] = [row.pid for row in engine.status() if row.name == "faults"]
     anyio.run(engine.crash, "faults")
-    anyio.run(engine.start, ["faults"])
+    wait_until(lambda: _is_back(engine, before))
 
     async def run() -> None:
         async with PROXY.client(engine.site).latency(link, 100):
             assert await round_trip_s(link) >= 0.1
 
     anyio.run(run)
+
+
+def _is_back(engine: LocalEngine, before: int | None) -> bool:
+    [row] = [row for row in engine.status() if row.name == "faults"]
+    if row.state is not State.RUNNING or row.pid == before:
+        return False
+    try:
+        anyio.run(PROXY.probe, engine.site)
+    except NotReadyError:  # running, and not listening yet
+        return False
+    return True
 
 
 class Lying:

@@ -198,3 +198,38 @@ def test_the_proxy_ends_with_its_owner() -> None:
     with peers.owner() as (text, kill), peers.proxy_process("ours", owner=text) as api:
         kill()
         assert api.process.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    "toxic",
+    [
+        None,
+        {"type": "timeout", "stream": "upstream"},
+        {"type": "latency", "attributes": {"latency": 30}},
+        {"type": "bandwidth", "stream": "upstream", "attributes": {"rate": 0}},
+        {"type": "limit_data", "attributes": {"bytes": 2}},
+    ],
+)
+def test_however_connections_end_nothing_of_them_stays(
+    ours: Api, echo: int, name: str, toxic: dict[str, object] | None
+) -> None:
+    path, port = ours.link(name, echo)
+    proxy = psutil.Process(ours.process.pid)
+    before = proxy.num_fds()
+    if toxic is not None:
+        assert ours("POST", f"{path}/toxics", toxic)[0] == 200
+    for number in range(60):
+        connection = connect(port)
+        if number % 4:
+            connection.sendall(b"abcd" * (1 if number % 8 else 5000))
+        if number % 3 == 0:
+            linger = struct.pack("ii", 1, 0)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        elif number % 3 == 1:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_WR)
+        connection.close()
+    if toxic is not None:
+        [made] = ours("GET", f"{path}/toxics")[1]
+        assert ours("DELETE", f"{path}/toxics/{made['name']}")[0] == 204
+    peers.wait_until(lambda: proxy.num_fds() <= before)
