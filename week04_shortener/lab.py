@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -78,9 +79,12 @@ def worker(
 
 
 def replica(
-    name: str, port: int, app: str = "week04_shortener.__main__:create_app"
+    name: str,
+    port: int,
+    app: str = "week04_shortener.__main__:create_app",
+    changed: Mapping[str, str] = MappingProxyType({}),
 ) -> PythonProcess:
-    """One API replica under uvicorn."""
+    """One API replica under uvicorn; `changed` are settings that are not the defaults."""
     return PythonProcess(
         name=name,
         port=port,
@@ -91,7 +95,7 @@ def replica(
             # The service itself judges whom it trusts: it must see the peer's own address.
             *("--no-proxy-headers", "--timeout-graceful-shutdown", "5"),
         ),
-        environment=lambda site: settings(site, name),
+        environment=lambda site: {**settings(site, name), **changed},
         settings_prefix=PREFIX,
     )
 
