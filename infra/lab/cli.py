@@ -85,6 +85,9 @@ def _week_app(week: str) -> typer.Typer:
     def down(engine: EngineOption = wiring.DEFAULT_ENGINE) -> None:
         """Stop everything, keep the data."""
         declared, lab = _engine(week, engine)
+        if not lab.site.root.exists():
+            console.stdout().print(f"{week} was never up")
+            return
         was_up = lab.is_up()
         with console.Progress(console.stderr(), declared.names) as progress:
             _run(lambda: lab.down(progress))

@@ -75,8 +75,10 @@ class Services:
         fresh = info["state"] not in (ProcessStates.RUNNING, ProcessStates.STARTING)
         written = 0
         if fresh:
-            # It may be between two attempts of the restart policy: no second one beside ours.
+            # It may be between two attempts of the restart policy, or the next one may just have
+            # begun: no second one beside ours.
             await self._call("lab.stop", server.name)
+            await self._wait_stopped(server)
             report(Event(server.name, "preparing"))
             await anyio.to_thread.run_sync(server.prepare, self._site)
             written = _size(self._site.log_file(server.name))
