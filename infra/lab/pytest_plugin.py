@@ -13,8 +13,8 @@ import pytest
 
 from infra.lab.engines.base import Event
 from infra.lab.engines.local.engine import LocalEngine
-from infra.lab.engines.local.plugin import owner_of_this_process
 from infra.lab.engines.local.ports import free_ports
+from infra.lab.owner import this_process
 from infra.lab.topology import Topology, port_variable
 from infra.lab.wiring import local_engine
 
@@ -26,7 +26,7 @@ def isolated(topology: Topology, root: Path) -> LocalEngine:
     names = topology.ports({})
     chosen = zip(names, free_ports(len(names)), strict=True)
     environ = {port_variable(name): str(port) for name, port in chosen}
-    return local_engine(topology, root, environ, owner=owner_of_this_process())
+    return local_engine(topology, root, environ, owner=this_process())
 
 
 @pytest.fixture(scope="session")

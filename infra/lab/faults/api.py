@@ -16,8 +16,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from infra.lab.faults import proxies, toxics
-from infra.lab.faults.owner import Owner
 from infra.lab.faults.proxies import Lease, Proxy, Registry, Toxic
+from infra.lab.owner import Owner
 
 VERSION = "2.12.0"
 """Of the API."""

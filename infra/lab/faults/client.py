@@ -23,7 +23,6 @@ import anyio
 import anyio.to_thread
 
 from infra.lab.errors import LabError, UsageError
-from infra.lab.faults.owner import this_process
 from infra.lab.faults.probes import (
     FaultError,
     Link,
@@ -35,6 +34,7 @@ from infra.lab.faults.probes import (
     Slow,
 )
 from infra.lab.faults.questions import Question
+from infra.lab.owner import this_process
 
 Stream = Literal["upstream", "downstream"]
 BOTH: tuple[Stream, Stream] = ("upstream", "downstream")

@@ -23,7 +23,7 @@ import psutil
 from infra.lab.engines.local.ports import free_ports
 from infra.lab.errors import LabError
 from infra.lab.faults.client import request
-from infra.lab.faults.owner import this_process
+from infra.lab.owner import this_process
 from infra.lab.site import HOST
 
 MB = 1_000_000

@@ -22,8 +22,8 @@ import psutil
 
 from infra.lab.errors import LabError, MissingServerError
 from infra.lab.faults.guard import guarded
-from infra.lab.faults.owner import Owner
 from infra.lab.faults.probes import FaultError
+from infra.lab.owner import Owner
 from infra.lab.site import Account
 
 SOURCE = "scaling-lab-disk"

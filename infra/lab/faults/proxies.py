@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from infra.lab.faults.owner import Owner
 from infra.lab.faults.relay import Pipe, Relay
 from infra.lab.faults.toxics import KINDS, Stage
+from infra.lab.owner import Owner
 
 STREAMS = ("upstream", "downstream")
 CONNECTIONS_MAX = 4096

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from infra.lab.faults.api import Api
 from infra.lab.faults.http_shell import HttpShell
-from infra.lab.faults.owner import Owner
 from infra.lab.faults.proxies import Registry
+from infra.lab.owner import Owner
 
 API_PORT = 8474
 """Toxiproxy's own."""

@@ -21,6 +21,8 @@ from supervisor.rpcinterface import SupervisorNamespaceRPCInterface
 from supervisor.states import ProcessStates, SupervisorStates
 from supervisor.xmlrpc import Faults, RPCError
 
+from infra.lab.owner import Owner
+
 LOCK_VARIABLE = "LAB_SUPERVISOR_LOCK"
 OWNER_VARIABLE = "LAB_OWNER"
 """`pid:creation time`; supervisord ends its week when that process is gone (tests use it)."""
@@ -138,27 +140,6 @@ class LabInterface:
         self._supervisord.options.mood = SupervisorStates.SHUTDOWN
 
 
-class Owner:
-    """The process that the week must not outlive."""
-
-    def __init__(self, text: str) -> None:
-        """`text` is a value of OWNER_VARIABLE; whoever has that number now may be another."""
-        pid, created = text.split(":")
-        self._process: psutil.Process | None = None
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(int(pid))
-            if f"{process.create_time():.2f}" == created:
-                self._process = process
-
-    def lives(self) -> bool:
-        """A zombie does not: nobody has collected it yet, that is all."""
-        if self._process is None:
-            return False
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE
-        return False
-
-
 class Lock:
     """Says "this instance has a supervisor", as long as that process lives.
 
@@ -238,11 +219,6 @@ def _signal(family: list[psutil.Process], number: signal.Signals) -> None:
     for member in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.send_signal(number)
-
-
-def owner_of_this_process() -> str:
-    """This process as a value for OWNER_VARIABLE."""
-    return f"{os.getpid()}:{psutil.Process().create_time():.2f}"
 
 
 def make_interface(supervisord: Any, **_settings: str) -> LabInterface:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from infra.lab.engines.local.ports import free_ports
-from infra.lab.faults.owner import this_process
+from infra.lab.owner import this_process
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 15.0
@@ -135,11 +135,7 @@ def read_exactly(connection: socket.socket, count: int) -> bytes:
 @contextlib.contextmanager
 def owner() -> Iterator[tuple[str, Callable[[], None]]]:
     """A process that may own something: its text for `Owner`, and a way to kill it."""
-    program = (
-        "from infra.lab.faults.owner import this_process\n"
-        "print(this_process(), flush=True)\n"
-        "input()"
-    )
+    program = "from infra.lab.owner import this_process\nprint(this_process(), flush=True)\ninput()"
     process = subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from infra.lab.faults.owner import Owner, this_process
 from infra.lab.faults.tests import peers
 from infra.lab.faults.tests.peers import Api
+from infra.lab.owner import Owner, this_process
 
 pytestmark = pytest.mark.integration
 

@@ -20,8 +20,8 @@ import pytest
 
 from infra.lab.engines.base import ServiceStatus
 from infra.lab.engines.local.engine import LocalEngine
-from infra.lab.engines.local.plugin import owner_of_this_process
 from infra.lab.engines.local.supervision import Supervision
+from infra.lab.owner import this_process
 from infra.lab.pytest_plugin import isolated
 from infra.lab.site import Site
 from infra.lab.tests.sample import WEEKS
@@ -130,7 +130,7 @@ class Client:
     def __init__(self, engine: LocalEngine, week: str, verb: str) -> None:
         ports = {port_variable(name): str(port) for name, port in engine.site.ports.items()}
         module = "infra.lab.tests.client"
-        words = (week, verb, str(engine.site.root), owner_of_this_process(), json.dumps(ports))
+        words = (week, verb, str(engine.site.root), this_process(), json.dumps(ports))
         assert WEEKS[week]().names == tuple(status.name for status in engine.status())
         self.process = subprocess.Popen(
             [sys.executable, "-m", module, *words],

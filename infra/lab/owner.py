@@ -1,4 +1,4 @@
-"""Who holds a fault: a process by its pid and creation time, never by a pid alone."""
+"""Who holds a fault or a week: a process by its pid and creation time, never by a pid alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import psutil
 
 
 class Owner:
-    """The process that a fault must not outlive.
+    """The process that a fault, or a week of servers, must not outlive.
 
     Args:
         text: `pid:creation time`, as `this_process` gives it. Raises ValueError for other text.
