@@ -97,7 +97,7 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
         "/shorten",
         status_code=201,
         summary="Make a short link",
-        responses=_problems(400, 413, 422, 503),
+        responses=_problems(400, 413, 415, 422, 503),
     )
     async def shorten(body: ShortenRequest, response: Response) -> ShortenResponse:
         try:
@@ -177,6 +177,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         400: "The body is not JSON.",
         404: "There is no link with this code.",
         413: "The body is too large.",
+        415: "The body is not said to be JSON.",
         422: "The request does not fit its schema, or the URL is refused.",
         503: "The database does not answer.",
     }

@@ -56,6 +56,17 @@ def read_chunk(directory: Path, number: int, offset: int, *, max_bytes: int) -> 
     return Chunk(data, closed and at_end)
 
 
+def bytes_after(directory: Path, number: int, offset: int) -> int:
+    """Bytes in the log behind `offset` of segment `number`."""
+    total = -offset
+    for found in list_segments(directory):
+        # A segment that was forwarded meanwhile is gone, and nothing of it waits.
+        with contextlib.suppress(FileNotFoundError):
+            if found >= number:
+                total += segment_path(directory, found).stat().st_size
+    return max(0, total)
+
+
 def lock_directory(directory: Path, role: str) -> int:
     """Make `directory` and take its lock for `role`; returns the lock's descriptor.
 

@@ -118,16 +118,7 @@ class Forwarder:
 
     def backlog_bytes(self) -> int:
         """Bytes in the log behind the cursor."""
-        total = 0
-        for number in clicklog.list_segments(self._directory):
-            if number >= self._cursor.segment:
-                try:
-                    total += clicklog.segment_path(self._directory, number).stat().st_size
-                except FileNotFoundError:
-                    continue
-                if number == self._cursor.segment:
-                    total -= self._cursor.offset
-        return total
+        return clicklog.bytes_after(self._directory, self._cursor.segment, self._cursor.offset)
 
     def _read(self) -> Piece:
         segments = clicklog.list_segments(self._directory)

@@ -20,6 +20,7 @@ from infra.lab.servers.python import PythonProcess
 from infra.lab.servers.valkey import Valkey
 from infra.lab.site import HOST, Site
 from infra.lab.topology import Topology
+from week04_shortener import clicklog, cursor
 
 PREFIX = "SHORTENER_"
 CODE_KEY = "shortener_code_key"
@@ -121,7 +122,7 @@ async def links(site: Site) -> str:
 class OnTheWay:
     """Where clicks are: bytes in the replicas' logs, events in Kafka, those of them not read."""
 
-    waiting_bytes: float
+    waiting_bytes: int
     written: int
     unread: int
 
@@ -129,7 +130,7 @@ class OnTheWay:
 async def on_the_way(site: Site, reader: str = TOPIC) -> OnTheWay:
     """Where the clicks are now; `reader` is the name under which offsets are kept."""
     # Read in the order in which clicks travel: what moves on meanwhile is seen again, not missed.
-    waiting = await metric(site, FORWARDERS, "shortener_click_backlog_bytes")
+    waiting = _waiting_bytes(site)
     written = await _events_in_kafka(site)
     read = await _query(
         site,
@@ -139,15 +140,31 @@ async def on_the_way(site: Site, reader: str = TOPIC) -> OnTheWay:
     return OnTheWay(waiting, written, max(0, written - read))
 
 
-async def clicks(site: Site) -> str:
-    """Where the clicks are on their way from a replica's log to the analytics table."""
+async def clicks_logged(site: Site) -> str:
+    """What the forwarders have still to carry; read from the logs, so also while they are dead."""
+    return f"{_waiting_bytes(site)} bytes wait in the replicas' logs"
+
+
+async def clicks_queued(site: Site) -> str:
+    """How many events Kafka has taken, and how many of them wait for the consumer."""
     now = await on_the_way(site)
+    return f"events taken by Kafka: {now.written}, not read yet: {now.unread}"
+
+
+async def clicks_counted(site: Site) -> str:
+    """How many clicks have arrived."""
     counted = await _query(site, "SELECT count(*) FROM analytics.clicks")
-    return (
-        f"{now.waiting_bytes:.0f} bytes wait in the replicas' logs; Kafka has taken "
-        f"{now.written} events, {now.unread} not read yet; "
-        f"{counted} clicks stand in the analytics table"
-    )
+    return f"in the analytics table: {counted}"
+
+
+def _waiting_bytes(site: Site) -> int:
+    total = 0
+    for name in REPLICAS:
+        directory = site.data_dir("clicks") / name
+        if directory.exists():
+            at = cursor.load(directory)
+            total += clicklog.bytes_after(directory, at.segment, at.offset)
+    return total
 
 
 async def cache(site: Site) -> str:
@@ -156,7 +173,11 @@ async def cache(site: Site) -> str:
         await metric(site, REPLICAS, "shortener_cache_lookups_total", result=result)
         for result in ("hit", "miss")
     ]
-    return f"{hits:.0f} hits, {misses:.0f} misses since the replicas started"
+    using = await metric(site, REPLICAS, "shortener_cache_up")
+    return (
+        f"hits: {hits:.0f}, misses: {misses:.0f} since the replicas started; "
+        f"{using:.0f} of {len(REPLICAS)} replicas use it"
+    )
 
 
 async def _query(site: Site, sql: str, *values: str) -> int:
@@ -210,7 +231,13 @@ topology = Topology(
     title="URL shortener: cache-aside, single flight, click log to Kafka, analytics",
     base_port=8400,
     secrets=(CODE_KEY,),
-    facts={"links": links, "clicks": clicks, "cache": cache},
+    facts={
+        "links": links,
+        "cache": cache,
+        "clicks logged": clicks_logged,
+        "clicks queued": clicks_queued,
+        "clicks counted": clicks_counted,
+    },
     try_it=(
         "curl -X POST {url}/shorten -H 'content-type: application/json' "
         """-d '{"url":"https://example.org/a"}'""",

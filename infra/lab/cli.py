@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import errno
 import json
 import logging
@@ -24,7 +25,7 @@ from infra.lab import console, doctor, logs, wiring
 from infra.lab.engines.base import Engine, ServiceStatus
 from infra.lab.errors import LabError, UsageError
 from infra.lab.topology import Topology
-from infra.lab.weeks import packages, topology
+from infra.lab.weeks import packages, title, topology
 
 LOG_LINES = 20
 INTERRUPTED = 128 + signal.SIGINT
@@ -59,7 +60,7 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     for week, package in packages(clone_root()).items():
-        app.add_typer(_week_app(week), name=week, help=package)
+        app.add_typer(_week_app(week), name=week, help=title(clone_root(), package))
     app.command("doctor")(_doctor)
     return app
 
@@ -180,8 +181,13 @@ def _add_service_verbs(app: typer.Typer, week: str) -> None:
     """kill, crash, pause, resume, stop and start of one service."""
 
     def add(verb: str, help_text: str, done: str) -> None:
-        def command(service: ServiceArgument, engine: EngineOption = wiring.DEFAULT_ENGINE) -> None:
+        def command(
+            service: ServiceArgument = "", engine: EngineOption = wiring.DEFAULT_ENGINE
+        ) -> None:
             declared, lab = _engine(week, engine)
+            if not service:
+                names = ", ".join(server.name for server in declared.servers if not server.one_shot)
+                raise UsageError(f"{verb} which service? SERVICE=NAME with make; names: {names}")
             declared.server(service)
             if verb in ("start", "stop"):
                 with console.Progress(console.stderr(), [service]) as progress:
@@ -216,7 +222,7 @@ def _facts(declared: Topology, lab: Engine) -> list[tuple[str, str]]:
             try:
                 rows.append((label, await fact(lab.site)))
             except Exception as error:  # a dead server must not hide the other rows
-                rows.append((label, f"not to be had now: {error or type(error).__name__}"))
+                rows.append((label, f"not to be had now ({type(error).__name__})"))
         return rows
 
     return anyio.run(ask)
@@ -251,7 +257,9 @@ def _checked(command: TyperGroup, words: list[str]) -> list[str]:
         if word.startswith("-"):
             return words
         if word not in known:
-            raise UsageError(f"there is no {word!r}: lab knows {', '.join(known)}")
+            near = difflib.get_close_matches(word, known, n=1)
+            guess = f", did you mean {near[0]}?" if near else f": lab knows {', '.join(known)}"
+            raise UsageError(f"there is no {word!r}{guess}")
         found = known[word]
         if not isinstance(found, TyperGroup):
             return words
@@ -279,7 +287,7 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         status = _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        sys.stdout = None  # nobody reads on: `lab logs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `lab logs | head`
         status = 0
     except OSError as error:
         status = _fail(_os_error(error), 1)

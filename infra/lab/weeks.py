@@ -27,6 +27,15 @@ def packages(clone: Path) -> dict[str, str]:
     return found
 
 
+def title(clone: Path, package: str) -> str:
+    """The week's own title: the heading of its README, else its package's name."""
+    try:
+        with (clone / package / "README.md").open() as readme:
+            return readme.readline().lstrip("# ").strip() or package
+    except OSError:
+        return package
+
+
 def topology(clone: Path, week: str) -> Topology:
     """The topology that `week` declares. Raises UsageError for a week that is not there."""
     package = packages(clone).get(week)

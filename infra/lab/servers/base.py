@@ -66,6 +66,10 @@ class Server(ABC):
         """Names of the random strings it needs from the instance."""
         return ()
 
+    def user_settings(self) -> Mapping[str, str]:
+        """Variables of the user's own that it is started with."""
+        return {}
+
     @property
     @abstractmethod
     def kind(self) -> str:

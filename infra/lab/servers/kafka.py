@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from infra.lab.errors import LabError, MissingServerError, NotReadyError
 from infra.lab.servers import helper
@@ -154,6 +154,8 @@ class Kafka(Server):
         try:
             await admin.start()
             cluster = await admin.describe_cluster()
+        except KafkaConnectionError as error:
+            raise NotReadyError("no answer yet") from error
         except KafkaError as error:
             raise NotReadyError(str(error)) from error
         finally:

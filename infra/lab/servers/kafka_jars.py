@@ -145,6 +145,11 @@ def _checked_jar(context: MavenContext, jar: Jar) -> Path:
         path.unlink()  # an interrupted download, or somebody's edit: fetch it again
     try:
         path = Path(_artifact(context, jar).resolve())
+    except requests.exceptions.SSLError as error:
+        raise LabError(
+            f"cannot download {jar}, the server's certificate is not trusted: where a proxy has "
+            f"one of its own, set REQUESTS_CA_BUNDLE to it"
+        ) from error
     except (requests.RequestException, RuntimeError, AssertionError) as error:
         reason = type(error).__name__
         raise LabError(

@@ -58,6 +58,8 @@ class Nginx(Server):
         upstreams: group name to the services in it; `keepalive` connections per worker to each.
         probe_path: answered 2xx once the whole path to an upstream works.
         workers: worker processes.
+        fail_timeout_s: how long one that failed is left alone. nginx's own 10 s would turn away
+            everybody when the last of two dies soon after the first has come back.
     """
 
     config: str
@@ -65,6 +67,7 @@ class Nginx(Server):
     keepalive: int = 32
     probe_path: str = "/"
     workers: int = 1
+    fail_timeout_s: int = 1
     # Lets running requests finish (nginx, "Controlling nginx").
     stop_signal: signal.Signals = signal.SIGQUIT
 
@@ -93,7 +96,10 @@ class Nginx(Server):
         """The wrapper around the week's file for this instance."""
         groups = []
         for group, members in self.upstreams.items():
-            lines = [f"        server {site.address(member)};" for member in members]
+            lines = [
+                f"        server {site.address(member)} fail_timeout={self.fail_timeout_s}s;"
+                for member in members
+            ]
             lines.append(f"        keepalive {self.keepalive};")
             groups.append(f"    upstream {group} {{\n" + "\n".join(lines) + "\n    }\n")
         user = "" if site.account is None else f"user {site.account.name} {_group(site)};"

@@ -46,11 +46,11 @@ class PythonProcess(Server):
     def launch(self, site: Site) -> Launch:
         return Launch(
             argv=(sys.executable, *self.arguments(site)),
-            env={"PYTHONUNBUFFERED": "1", **self.environment(site), **self._from_user()},
+            env={"PYTHONUNBUFFERED": "1", **self.environment(site), **self.user_settings()},
         )
 
-    def _from_user(self) -> dict[str, str]:
-        """The user's own settings win: `SHORTENER_CACHE_TTL_S=5 make week04 up`."""
+    def user_settings(self) -> dict[str, str]:
+        """They win over the topology's: `SHORTENER_CACHE_TTL_S=5 make week04 up`."""
         prefix = self.settings_prefix
         return {k: v for k, v in os.environ.items() if prefix and k.startswith(prefix)}
 

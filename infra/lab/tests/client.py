@@ -30,8 +30,8 @@ def main() -> int:
     """Run the verb as infra.lab.cli does."""
     week, verb, root, owner, ports = sys.argv[1:]
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    _print(Event("", "began"))
     try:
+        _print(Event("", "began"))
         engine = local_engine(WEEKS[week](), Path(root), json.loads(ports), owner=owner)
         anyio.run(getattr(engine, verb), _print)
     except LabError as error:

@@ -95,6 +95,7 @@ def test_both_replicas_answer(door: FrontDoor) -> None:
         ("POST", "/shorten", b'{"url": "https://user:secret@example.org/"}', 422),
         ("POST", "/shorten", b'{"url": "https://example.org/\\u0000"}', 422),
         ("POST", "/shorten", json.dumps({"url": "https://e.org/" + "a" * 100_000}).encode(), 413),
+        ("POST", "/shorten", None, 422),
         ("GET", "/metrics", None, 404),
         ("GET", "/health/ready", None, 404),
     ],
@@ -113,6 +114,14 @@ def test_a_bad_request_gets_a_clear_problem(
     assert "Traceback" not in answer.text
 
 
+def test_a_body_that_is_not_said_to_be_json_is_told_what_to_send(door: FrontDoor) -> None:
+    """The mistake of every first curl: `-d` without `-H content-type`."""
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    answer = door.http.post("/shorten", content=b'{"url": "https://example.org/"}', headers=form)
+    assert answer.status_code == 415
+    assert "application/json" in answer.json()["detail"]
+
+
 def test_status_shows_every_service_and_where_the_clicks_are(
     door: FrontDoor, lab: LocalEngine
 ) -> None:
@@ -126,8 +135,10 @@ def test_status_shows_every_service_and_where_the_clicks_are(
         assert row.version and row.version != "missing"
     figures = {label: anyio.run(fact, lab.site) for label, fact in topology.facts.items()}
     assert int(figures["links"].split()[0]) >= 1
-    assert "0 bytes wait" in figures["clicks"] and " 0 not read yet" in figures["clicks"]
-    assert "hits" in figures["cache"]
+    assert figures["clicks logged"].startswith("0 bytes wait")
+    assert figures["clicks queued"].endswith("not read yet: 0")
+    assert int(figures["clicks counted"].split()[-1]) >= 1
+    assert "2 of 2 replicas" in figures["cache"]
 
 
 async def _analytics_row(lab: LocalEngine, code: str) -> asyncpg.Record:

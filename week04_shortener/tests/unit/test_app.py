@@ -234,7 +234,7 @@ async def test_openapi_tells_every_answer(http: httpx.AsyncClient) -> None:
         for method, operation in operations.items()
     }
     assert answers == {
-        ("post", "/shorten"): {"201", "400", "413", "422", "503", "default"},
+        ("post", "/shorten"): {"201", "400", "413", "415", "422", "503", "default"},
         ("get", "/stats/{code}"): {"200", "404", "503", "default"},
         ("get", "/{code}"): {"302", "404", "503", "default"},
         ("head", "/{code}"): {"302", "404", "503", "default"},

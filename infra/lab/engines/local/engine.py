@@ -122,13 +122,20 @@ class LocalEngine:
             )
         if self._wanted != self._site.ports:
             raise LabError(f"{week} is up on other ports: `make {week} down` first")
+        for server in self._topology.servers:
+            given = server.user_settings()
+            if not self._supervision.has_settings(server, given):
+                raise LabError(
+                    f"{week} is up with other settings ({', '.join(given)}): "
+                    f"`make {week} down` first"
+                )
 
     async def _open(self, report: Report) -> None:
         """Everything before the first process: parts, leftovers, ports, files, supervisor."""
         self._check_disk()
         clean = f"make {self._topology.week} clean"
         instance.make_secrets(self._settings.root, self._topology.all_secrets, clean)
-        self._site = self._site_with(self._wanted)
+        self._site = self._site_with(self._asked)
         for server in self._topology.servers:
             await anyio.to_thread.run_sync(server.version, self._site)
         await self._end_orphans(report)

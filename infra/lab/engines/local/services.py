@@ -142,7 +142,8 @@ class Services:
                     await stopped[other.name].wait()
             await self._call("lab.stop", server.name)
             await self._wait_stopped(server)
-            report(Event(server.name, "stopped", done=True))
+            if not server.one_shot:
+                report(Event(server.name, "stopped", done=True))
             stopped[server.name].set()
 
         await _together(stop, servers)

@@ -140,7 +140,7 @@ class Supervision:
             "#!/bin/sh",
             f"# {server.kind} as the lab starts it; written anew at every `up`.",
             'cd "$(dirname "$0")" && echo $$ > pid || exit 1',
-            *(f"export {name}={shlex.quote(value)}" for name, value in launch.env.items()),
+            *(_export(*setting) for setting in launch.env.items()),
             "exec " + " \\\n    ".join(shlex.quote(word) for word in launch.argv),
         ]
         script = run / "start"
@@ -149,6 +149,13 @@ class Supervision:
         script.write_bytes(os.fsencode("\n".join(lines) + "\n"))
         if launch.account is not None:
             os.chown(script, launch.account.uid, launch.account.gid)
+
+    def has_settings(self, server: Server, settings: Mapping[str, str]) -> bool:
+        """Whether the service's start script sets all of `settings`."""
+        if not settings:
+            return True
+        script = os.fsdecode((self._site.run_dir(server.name) / "start").read_bytes())
+        return set(script.splitlines()) >= {_export(*setting) for setting in settings.items()}
 
     def start_daemon(self, owner: str | None = None) -> None:
         """Start supervisord and wait until it answers. Raises LabError with its own last words.
@@ -292,3 +299,7 @@ class _Connection(HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(CALL_TIMEOUT_S)
         self.sock.connect(str(self._path))
+
+
+def _export(name: str, value: str) -> str:
+    return f"export {name}={shlex.quote(value)}"
