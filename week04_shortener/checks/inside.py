@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import asyncpg
+from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
 
 from infra.lab.errors import NotReadyError
@@ -20,6 +21,15 @@ AGAIN_S = 0.1
 DRAIN_S = 60.0
 CALM_S = 1.0
 TIMEOUT_S = 10.0
+
+_NOT_YET = (
+    OSError,
+    NotReadyError,
+    KafkaError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+)
+"""What servers that are coming back raise."""
 
 _LOOKUPS = """
     SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements AS s
@@ -103,7 +113,7 @@ async def eventually(
             if await holds():
                 return
             last = "no"
-        except (OSError, NotReadyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except _NOT_YET as error:
             last = f"{type(error).__name__}: {error}"
         if time.monotonic() >= deadline_s:
             raise TimeoutError(f"not within {within_s:.0f} s: {what} ({last})")
