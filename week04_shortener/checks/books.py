@@ -108,16 +108,16 @@ class Books:
         }
         counted = {row["referrer_host"]: row["copies"] for row in clicks}
         return Held(
-            self._ledger(True).compare(stored), self._ledger(False).compare(counted), miscounted
+            self.ledger(True).compare(stored), self.ledger(False).compare(counted), miscounted
         )
 
     def _recovery(self, fault_s: float, until_s: float) -> tuple[Recovery, Recovery]:
         links, clicks = (
-            self._ledger(of_links, fault_s, until_s).recovery(fault_s) for of_links in (True, False)
+            self.ledger(of_links, fault_s, until_s).recovery(fault_s) for of_links in (True, False)
         )
         return links, clicks
 
-    def _ledger(self, of_links: bool, from_s: float = 0.0, until_s: float = float("inf")) -> Ledger:
+    def ledger(self, of_links: bool, from_s: float = 0.0, until_s: float = float("inf")) -> Ledger:
         """What became known between two moments."""
         ledger = Ledger()
         for is_link, entry in self._ended:
