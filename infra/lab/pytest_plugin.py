@@ -36,20 +36,22 @@ def running_lab() -> Iterator[LabFactory]:
     Everything is stopped and its folder removed at the end, also when tests failed. A test that
     kills services must leave them running again.
     """
-    engines: dict[str, LocalEngine] = {}
+    engines: list[tuple[Topology, LocalEngine]] = []
 
     def start(topology: Topology) -> LocalEngine:
-        if topology.week not in engines:
-            # Not pytest's own temporary directory: PostgreSQL, under another user when we are
-            # root, must be able to enter it.
-            root = Path(tempfile.mkdtemp(prefix=f"lab-{topology.week}-"))
-            ends.callback(shutil.rmtree, root)
-            root.chmod(0o755)
-            engine = isolated(topology, root)
-            ends.callback(anyio.run, engine.down, _ignore)
-            anyio.run(engine.up, _ignore)
-            engines[topology.week] = engine  # one that failed is tried again, not handed out
-        return engines[topology.week]
+        for running, engine in engines:
+            if running is topology:  # two topologies may name the same week
+                return engine
+        # Not pytest's own temporary directory: PostgreSQL, under another user when we are root,
+        # must be able to enter it.
+        root = Path(tempfile.mkdtemp(prefix=f"lab-{topology.week}-"))
+        ends.callback(shutil.rmtree, root)
+        root.chmod(0o755)
+        engine = isolated(topology, root)
+        ends.callback(anyio.run, engine.down, _ignore)
+        anyio.run(engine.up, _ignore)
+        engines.append((topology, engine))  # one that failed is tried again, not handed out
+        return engine
 
     with contextlib.ExitStack() as ends:  # one that does not stop keeps no other from it
         yield start

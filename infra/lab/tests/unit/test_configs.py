@@ -53,7 +53,7 @@ def test_nginx_reads_the_weeks_file_from_any_path(tmp_path: Path, folder: str) -
 def test_nginx_lists_the_upstreams_of_this_instance(site: Site) -> None:
     text = front().render(site)
     assert "listen 127.0.0.1:21000;" in text
-    assert "upstream sample_web {\n        server 127.0.0.1:21001;" in text
+    assert "upstream sample_web {\n        server 127.0.0.1:21001 fail_timeout=1s;" in text
     assert "\nuser " not in text
 
 
