@@ -240,8 +240,9 @@ class LocalEngine:
                 await self._services.stop_all(servers, report)
 
     async def kill(self, name: str) -> None:
-        """SIGKILL; it stays dead until `start`."""
+        """SIGKILL; it is dead on return and stays so until `start`."""
         await self._fault("kill", name)
+        await self._services.wait_stopped(self._topology.server(name))
 
     async def crash(self, name: str) -> None:
         """SIGKILL; the restart policy brings it back."""

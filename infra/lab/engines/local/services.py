@@ -71,14 +71,14 @@ class Services:
         began = time.monotonic()
         info = await self._info(server.name)
         if info["state"] == ProcessStates.STOPPING:
-            await self._wait_stopped(server)
+            await self.wait_stopped(server)
         fresh = info["state"] not in (ProcessStates.RUNNING, ProcessStates.STARTING)
         written = 0
         if fresh:
             # It may be between two attempts of the restart policy, or the next one may just have
             # begun: no second one beside ours.
             await self._call("lab.stop", server.name)
-            await self._wait_stopped(server)
+            await self.wait_stopped(server)
             report(Event(server.name, "preparing"))
             await anyio.to_thread.run_sync(server.prepare, self._site)
             written = _size(self._site.log_file(server.name))
@@ -141,14 +141,14 @@ class Services:
                 if server.name in other.needs:
                     await stopped[other.name].wait()
             await self._call("lab.stop", server.name)
-            await self._wait_stopped(server)
+            await self.wait_stopped(server)
             if not server.one_shot:
                 report(Event(server.name, "stopped", done=True))
             stopped[server.name].set()
 
         await _together(stop, servers)
 
-    async def _wait_stopped(self, server: Server) -> None:
+    async def wait_stopped(self, server: Server) -> None:
         """Raises LabError when even supervisord's SIGKILL did not end it in time."""
         deadline = time.monotonic() + server.stop_timeout_s + STOP_MARGIN_S
         while (await self._info(server.name))["state"] in ALIVE:
