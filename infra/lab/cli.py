@@ -12,8 +12,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated
 
 import anyio
 import typer
@@ -79,7 +79,7 @@ def _week_app(week: str) -> typer.Typer:
         declared, lab = _engine(week, engine)
         out = console.stderr()
         with console.Progress(out, declared.names) as progress:
-            _run(lambda: lab.up(progress))
+            anyio.run(lambda: lab.up(progress))
         _print_addresses(declared, lab)
 
     @app.command()
@@ -91,7 +91,7 @@ def _week_app(week: str) -> typer.Typer:
             return
         was_up = lab.is_up()
         with console.Progress(console.stderr(), declared.names) as progress:
-            _run(lambda: lab.down(progress))
+            anyio.run(lambda: lab.down(progress))
         text = "is down, its data stays" if was_up else "was not up"
         console.stdout().print(f"{week} {text} (./lab {week} clean erases it)")
 
@@ -144,7 +144,7 @@ def _week_app(week: str) -> typer.Typer:
         if not yes and not _confirmed(f"Erase all data of {week} in {root}?"):
             raise LabError("nothing was erased")
         with console.Progress(console.stderr(), declared.names) as progress:
-            _run(lambda: lab.down(progress))
+            anyio.run(lambda: lab.down(progress))
         lab.clean()
         console.stdout().print(f"the data of {week} is erased")
 
@@ -191,9 +191,9 @@ def _add_service_verbs(app: typer.Typer, week: str) -> None:
             declared.server(service)
             if verb in ("start", "stop"):
                 with console.Progress(console.stderr(), [service]) as progress:
-                    _run(lambda: getattr(lab, verb)([service], progress))
+                    anyio.run(lambda: getattr(lab, verb)([service], progress))
             else:
-                _run(lambda: getattr(lab, verb)(service))
+                anyio.run(lambda: getattr(lab, verb)(service))
             console.stdout().print(f"{service} {done}")
 
         app.command(verb, help=help_text)(command)
@@ -209,10 +209,6 @@ def _add_service_verbs(app: typer.Typer, week: str) -> None:
 def _engine(week: str, engine: str) -> tuple[Topology, Engine]:
     declared = topology(clone_root(), week)
     return declared, wiring.engine(declared, engine, os.environ)
-
-
-def _run(verb: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    anyio.run(verb)
 
 
 def _facts(declared: Topology, lab: Engine) -> list[tuple[str, str]]:

@@ -67,7 +67,6 @@ class LocalEngine:
         """What is on disk now; another command may have changed it since the last look."""
         kept = instance.load_ports(self._settings.root, self._topology)
         self._recorded = kept is not None
-        self._wanted = self._asked if self._moved or kept is None else kept
         self._site = self._site_with(kept or self._asked)
 
     @property
@@ -120,7 +119,7 @@ class LocalEngine:
             raise LabError(
                 f"{week} is up, but {self._settings.root / 'secrets.json'} is damaged: restore it"
             )
-        if self._wanted != self._site.ports:
+        if self._moved and self._asked != self._site.ports:
             raise LabError(f"{week} is up on other ports: `make {week} down` first")
         for server in self._topology.servers:
             given = server.user_settings()
