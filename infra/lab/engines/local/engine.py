@@ -175,6 +175,7 @@ class LocalEngine:
         names = ", ".join(sorted({orphan.service for orphan in left}))
         report(Event("", f"ending what a killed supervisor left behind: {names}"))
         signals = {server.name: server.stop_signal for server in servers}
+        signals[orphans.UNNAMED] = signal.SIGKILL
         await anyio.to_thread.run_sync(
             orphans.end, left, lambda name: signals.get(name, signal.SIGTERM)
         )

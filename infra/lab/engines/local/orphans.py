@@ -3,7 +3,8 @@
 Each service writes its number to run/NAME/pid before it becomes the server. A number alone is no
 identity (after a reboot it may be anybody's), so a process counts only when its group is a
 recorded one, the group's leader (where it still lives) began when the record was written, and it
-still works inside this instance's folder.
+still works inside this instance's folder. One that has not come to write its number yet is known
+by the environment, which it has from this instance's supervisor.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ from pathlib import Path
 
 import psutil
 
+from infra.lab.engines.local.plugin import LOCK_VARIABLE, lock_of
 from infra.lab.servers.base import Server
 from infra.lab.site import Site
+
+UNNAMED = "a service about to start"
+"""What the supervisor forked last: no server yet, so SIGKILL harms nothing."""
 
 END_TIMEOUT_S = 15
 RECORD_SLACK_S = 10.0
@@ -51,7 +56,11 @@ def find(site: Site, servers: Sequence[Server]) -> list[Orphan]:
         with contextlib.suppress(psutil.Error, OSError):
             if not Path(process.cwd()).is_relative_to(folder):
                 continue
-            service = _service_of(process, recorded) or _owner_of(process, site, servers)
+            service = (
+                _service_of(process, recorded)
+                or _owner_of(process, site, servers)
+                or _unrecorded(process, site)
+            )
             if service is None:
                 continue
             found.setdefault(process.pid, Orphan(service, process))
@@ -109,3 +118,11 @@ def _owner_of(process: psutil.Process, site: Site, servers: Sequence[Server]) ->
         if server.owns(site, process):
             return server.name
     return None
+
+
+def _unrecorded(process: psutil.Process, site: Site) -> str | None:
+    """The service that a process of this instance's supervisor is about to become."""
+    environment = process.environ()
+    if environment.get(LOCK_VARIABLE) != str(lock_of(site.root)):
+        return None
+    return environment.get("SUPERVISOR_PROCESS_NAME", UNNAMED)

@@ -32,6 +32,11 @@ LOCK_TIMEOUT_S = 3.0
 LOCK_POLL_S = 0.02
 
 
+def lock_of(root: Path) -> Path:
+    """The lock of the instance whose folder is `root`."""
+    return root / "supervisor" / "lock"
+
+
 class LabInterface:
     """Methods reached as `lab.NAME` over XML-RPC. Names of processes are plain service names."""
 

@@ -108,7 +108,7 @@ class Supervision:
 
     def alive(self) -> bool:
         """Whether a supervisor holds the lock. Never a question of pids."""
-        return plugin.is_locked(self._dir / "lock")
+        return plugin.is_locked(plugin.lock_of(self._site.root))
 
     def configure(self, launches: Mapping[Server, Launch]) -> None:
         """Write the configuration and each service's start script."""
@@ -168,7 +168,7 @@ class Supervision:
         environment = {
             **service_environment(),
             "LAB_SOCKET": str(path),
-            plugin.LOCK_VARIABLE: str(self._dir / "lock"),
+            plugin.LOCK_VARIABLE: str(plugin.lock_of(self._site.root)),
         }
         if owner is not None:
             environment[plugin.OWNER_VARIABLE] = owner

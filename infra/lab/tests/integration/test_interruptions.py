@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import anyio
@@ -16,6 +16,7 @@ import pytest
 
 from infra.lab.engines.local import orphans, supervision
 from infra.lab.engines.local.engine import LocalEngine
+from infra.lab.engines.local.plugin import LOCK_VARIABLE, lock_of
 from infra.lab.errors import LabError
 from infra.lab.tests.integration.conftest import (
     DEADLINE_S,
@@ -41,16 +42,23 @@ Start = Callable[[LocalEngine, str, str], Client]
 INTERRUPTED = 130
 
 
+Bystander = Callable[..., "subprocess.Popen[bytes]"]
+
+
 @pytest.fixture
-def bystander() -> Iterator[Callable[[Path], subprocess.Popen[bytes]]]:
-    """Call it with a folder: a process of ours that works there and is none of the week's."""
+def bystander() -> Iterator[Bystander]:
+    """Call it with a folder: a process of ours that works there and is none of the week's,
+    unless `environment` says that the week's supervisor started it."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(folder: Path) -> subprocess.Popen[bytes]:
+    def start(
+        folder: Path, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         code = "import signal, sys; sys.stdout.write('x'); sys.stdout.flush(); signal.pause()"
         process = subprocess.Popen(
             [sys.executable, "-c", code],
             cwd=folder,
+            env={**os.environ, **(environment or {})},
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
@@ -233,9 +241,7 @@ def test_a_supervisor_whose_socket_is_gone_is_ended_by_signal(make: Make) -> Non
     up(engine)
 
 
-def test_after_a_reboot_stale_numbers_harm_nobody(
-    make: Make, bystander: Callable[[Path], subprocess.Popen[bytes]]
-) -> None:
+def test_after_a_reboot_stale_numbers_harm_nobody(make: Make, bystander: Bystander) -> None:
     engine = make(whole_week())
     up(engine)
     query(engine.site, "CREATE TABLE kept AS SELECT 42 AS answer")
@@ -259,9 +265,7 @@ def test_after_a_reboot_stale_numbers_harm_nobody(
     assert [other.poll() for other in others] == [None, None]
 
 
-def test_only_what_the_week_started_counts_as_left_behind(
-    make: Make, bystander: Callable[[Path], subprocess.Popen[bytes]]
-) -> None:
+def test_only_what_the_week_started_counts_as_left_behind(make: Make, bystander: Bystander) -> None:
     engine = make(week(web("child", port=0, environment={"CHILD": "1"})))
     up(engine)
     reader = bystander(engine.site.run_dir("child"))
@@ -277,6 +281,30 @@ def test_only_what_the_week_started_counts_as_left_behind(
     assert reader.poll() is None
     reader.kill()
     reader.wait()
+
+
+@pytest.mark.parametrize(
+    ("folder_name", "told", "service"),
+    [
+        ("supervisor", {}, orphans.UNNAMED),
+        ("run/second", {"SUPERVISOR_PROCESS_NAME": "second"}, "second"),
+    ],
+)
+def test_what_was_killed_before_it_wrote_its_number_is_ended_too(
+    make: Make, bystander: Bystander, folder_name: str, told: dict[str, str], service: str
+) -> None:
+    """A fork that outlived its supervisor by a moment; it knows whose it is and nothing more."""
+    engine = make(light_week())
+    up(engine)
+    down(engine)
+    root = engine.site.root
+    forked = bystander(root / folder_name, {LOCK_VARIABLE: str(lock_of(root)), **told})
+    others = bystander(root / folder_name, {LOCK_VARIABLE: "/somewhere/else", **told})
+    found = orphans.find(engine.site, light_week().servers)
+    assert [(orphan.service, orphan.process.pid) for orphan in found] == [(service, forked.pid)]
+    down(engine)
+    forked.wait(DEADLINE_S)
+    assert others.poll() is None
 
 
 def test_a_week_ends_with_its_owner(folder: Path, make: Make) -> None:
