@@ -36,7 +36,7 @@ def planted(tmp_path: Path) -> Path:
     """The rules over empty packages, with a second week beside week04."""
     shutil.copy(CLONE / "pyproject.toml", tmp_path)
     text = (tmp_path / "pyproject.toml").read_text()
-    line = '"week04_shortener",  # one line per week\n'
+    line = '"week01_http_server",  # one line per week\n'
     assert text.count(line) == 3
     (tmp_path / "pyproject.toml").write_text(text.replace(line, f'{line}    "week05_counter",\n'))
     for module in CONTRACTS["service-plumbing-is-a-leaf"]["forbidden_modules"]:
@@ -46,7 +46,8 @@ def planted(tmp_path: Path) -> Path:
     _write(tmp_path / "week04_shortener" / "lab.py", "import infra.lab, benchmarks")
     _write(tmp_path / "week04_shortener" / "checks" / "herd.py", "import infra.lab")
     _write(tmp_path / "week04_shortener" / "app.py", "import infra.service")
-    _write(tmp_path / "week05_counter" / "__init__.py")
+    for week in ("week01_http_server", "week05_counter"):
+        _write(tmp_path / week / "__init__.py")
     return tmp_path
 
 

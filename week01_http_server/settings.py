@@ -1,0 +1,110 @@
+"""Every limit and deadline of the server, its unit and its default, in one frozen model.
+
+Only entry points make one; the parts are given it, or the values that concern them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may cost.
+
+    Attributes:
+        request_line_max_bytes: above it 414.
+        head_max_bytes: request line and header section together; above it 431.
+        headers_max: number of header fields; above it 431.
+        body_max_bytes: above it 413; 0 means no limit.
+        chunk_line_max_bytes: size, extensions and CRLF of one chunk; above it 400.
+        trailers_max_bytes: trailer section; above it 431.
+        pipeline_max: requests parsed ahead on one connection before reading stops.
+        read_buffer_bytes: body bytes waiting for the handler before reading stops.
+        write_buffer_bytes: answer bytes waiting for the client before the handler waits.
+        connections_max: at once, for each worker; above it 503 with Retry-After, and close.
+        requests_per_connection_max: after so many the answer says close; 0 means no limit.
+    """
+
+    request_line_max_bytes: int = 8 * 1024
+    head_max_bytes: int = 32 * 1024
+    headers_max: int = 100
+    body_max_bytes: int = 16 * 1024 * 1024
+    chunk_line_max_bytes: int = 1024
+    trailers_max_bytes: int = 8 * 1024
+    pipeline_max: int = 32
+    read_buffer_bytes: int = 64 * 1024
+    write_buffer_bytes: int = 64 * 1024
+    connections_max: int = 20_000
+    requests_per_connection_max: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long a client may take; 0 switches a deadline off.
+
+    Attributes:
+        head_s: from the first byte of a head (or from accept) to its end; then 408 and close.
+        body_s: without a byte of an announced body that the handler waits for; then 408 and close.
+        idle_s: between requests on a kept-alive connection; then close.
+        write_s: without the client taking a byte of the answer; then the connection is reset.
+        tls_handshake_s: then close.
+        preface_s: for a PROXY protocol header; then close.
+        drain_s: for requests in flight after SIGTERM; then they are cut.
+        lifespan_s: for an app's start-up and shut-down each.
+    """
+
+    head_s: float = 10.0
+    body_s: float = 30.0
+    idle_s: float = 60.0
+    write_s: float = 30.0
+    tls_handshake_s: float = 10.0
+    preface_s: float = 5.0
+    drain_s: float = 30.0
+    lifespan_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """A certificate for each name; the first pair answers for names that have none.
+
+    Attributes:
+        pairs: (certificate chain file, key file), PEM.
+    """
+
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One server.
+
+    Attributes:
+        host: address to listen on.
+        port: 0 takes a free one.
+        unix_path: listen there instead of on host and port.
+        inherit_sockets: take the listening sockets that the service manager passes (sd_listen_fds).
+        workers: processes, each with its own listening socket (SO_REUSEPORT).
+        backlog: length of the queue of connections not accepted yet, for each socket.
+        proxy_protocol: expect a PROXY protocol header (v1 or v2) from trusted peers.
+        trusted_peers: networks whose PROXY header and Forwarded fields are believed; "unix" for
+            clients of a unix socket.
+        access_log: write one JSON line for each response to standard output.
+        server_header: value of the Server field; empty for none.
+        metrics_port: where Prometheus metrics answer (127.0.0.1); 0 for nowhere.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    unix_path: str = ""
+    inherit_sockets: bool = False
+    workers: int = 1
+    backlog: int = 2048
+    proxy_protocol: bool = False
+    trusted_peers: tuple[str, ...] = ()
+    access_log: bool = True
+    server_header: str = "scaling-lab"
+    metrics_port: int = 0
+    tls: TlsSettings | None = None
+    limits: Limits = field(default_factory=Limits)
+    deadlines: Deadlines = field(default_factory=Deadlines)
