@@ -1,9 +1,9 @@
 """Clock skew: a service's clock runs ahead or behind by an offset that can be changed live.
 
-The offset is 8 bytes in a file that the service maps into its memory (`OffsetClock`), so reading
-the clock costs no system call, and a change is seen by the next reading. Only the wall clock is
-moved: timeouts and leases by the monotonic clock stay right, as on a machine whose clock is set.
-Why not libfaketime: docs/adr/0004-faults.md.
+The offset is 8 bytes in a file that the service maps into its memory (`infra.service.clock`), so
+reading the clock costs no system call, and a change is seen by the next reading. Only the wall
+clock is moved: timeouts and leases by the monotonic clock stay right, as on a machine whose clock
+is set. Why not libfaketime: docs/adr/0004-faults.md.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import mmap
 import struct
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -24,55 +24,21 @@ import anyio.to_thread
 from infra.lab.errors import LabError, UsageError
 from infra.lab.faults.guard import guarded
 from infra.lab.faults.probes import RESTORE_TIMEOUT_S, RETRY_S, FaultError
+from infra.service.clock import NS, OFFSET_BYTES
 
-VARIABLE = "LAB_CLOCK_FILE"
-"""Names the file to a service."""
-NS = 1_000_000_000
 HTTP_TIMEOUT_S = 5.0
 
 
-class OffsetClock:
-    """The wall clock of a service: the machine's, moved by what the file says now.
-
-    Args:
-        path: as `VARIABLE` gives it; None for the machine's clock itself.
-
-    Raises OSError or ValueError for what is no clock file.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        self._offset_ns: memoryview | list[int] = [0]
-        if path is not None:
-            with path.open("rb") as file:
-                mapped = mmap.mmap(file.fileno(), 8, access=mmap.ACCESS_READ)
-            # One aligned 8 byte word, read as a whole: never half old, half new.
-            self._offset_ns = memoryview(mapped).cast("q")
-
-    @classmethod
-    def of(cls, environ: Mapping[str, str]) -> OffsetClock:
-        """The clock that a service's environment names."""
-        return cls(Path(environ[VARIABLE]) if environ.get(VARIABLE) else None)
-
-    def time_ns(self) -> int:
-        """Nanoseconds since the epoch."""
-        return time.time_ns() + self._offset_ns[0]
-
-    def time(self) -> float:
-        """Seconds since the epoch."""
-        return self.time_ns() / NS
-
-
-def environment(path: Path) -> dict[str, str]:
-    """What a Python process of the week needs; makes the file (right) if it is not there."""
+def make_file(path: Path) -> None:
+    """A clock file without skew, unless there is one."""
     if not path.exists():
         path.write_bytes(struct.pack("=q", 0))
         path.chmod(0o644)  # services under another user read it
-    return {VARIABLE: str(path)}
 
 
 def set_offset(path: Path, seconds: float) -> None:
     """Move the clock of every service that has mapped `path`, now."""
-    with path.open("r+b") as file, mmap.mmap(file.fileno(), 8) as mapped:
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), OFFSET_BYTES) as mapped:
         words = memoryview(mapped).cast("q")
         words[0] = round(seconds * NS)
         words.release()

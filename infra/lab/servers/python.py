@@ -7,10 +7,13 @@ import platform
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from infra.lab.faults import clock
 from infra.lab.servers import http
 from infra.lab.servers.base import Launch, Server
-from infra.lab.site import Site
+from infra.lab.site import Site, make_dir
+from infra.service.clock import VARIABLE
 
 PROBE_TIMEOUT_S = 3.0
 
@@ -28,6 +31,8 @@ class PythonProcess(Server):
         ready_path: answered 200 once the process can do its work; unused for one-shots.
         stop_timeout_s: a drain may take this long.
         settings_prefix: the user's variables that begin so are passed on.
+        skewable: it takes its time from `infra.service.clock`, so a test may move its clock by
+            `infra.lab.faults.clock.skew(server.clock_file(site), ...)`.
     """
 
     arguments: Arguments
@@ -35,6 +40,7 @@ class PythonProcess(Server):
     ready_path: str = "/health/ready"
     stop_timeout_s: int = 15
     settings_prefix: str = ""
+    skewable: bool = False
 
     @property
     def kind(self) -> str:
@@ -43,11 +49,20 @@ class PythonProcess(Server):
     def version(self, site: Site) -> str:
         return platform.python_version()
 
+    def clock_file(self, site: Site) -> Path:
+        """Where the offset of its clock stands, if it is skewable."""
+        return site.run_dir(self.name) / "clock"
+
+    def prepare(self, site: Site) -> None:
+        if self.skewable:
+            make_dir(site.run_dir(self.name))
+            clock.make_file(self.clock_file(site))
+
     def launch(self, site: Site) -> Launch:
-        return Launch(
-            argv=(sys.executable, *self.arguments(site)),
-            env={"PYTHONUNBUFFERED": "1", **self.environment(site), **self.user_settings()},
-        )
+        env = {"PYTHONUNBUFFERED": "1", **self.environment(site), **self.user_settings()}
+        if self.skewable:
+            env[VARIABLE] = str(self.clock_file(site))
+        return Launch(argv=(sys.executable, *self.arguments(site)), env=env)
 
     def user_settings(self) -> dict[str, str]:
         """They win over the topology's: `SHORTENER_CACHE_TTL_S=5 make week04 up`."""

@@ -6,7 +6,7 @@ import http.server
 import os
 import sys
 
-from infra.lab.faults.clock import OffsetClock
+from infra.service.clock import OffsetClock
 
 CLOCK = OffsetClock.of(os.environ)
 

@@ -15,15 +15,22 @@ import pytest
 from infra.lab.engines.local.ports import free_ports
 from infra.lab.errors import LabError, UsageError
 from infra.lab.faults import clock
-from infra.lab.faults.clock import OffsetClock, Reader, http_date, set_offset, skew
+from infra.lab.faults.clock import Reader, http_date, skew
 from infra.lab.faults.probes import FaultError
 from infra.lab.faults.tests import peers
+from infra.lab.pytest_plugin import LabFactory
+from infra.lab.servers.python import PythonProcess
+from infra.lab.site import HOST
+from infra.lab.tests.sample import week
+from infra.service.clock import VARIABLE, OffsetClock
+
+CLOCK_SERVICE = ("-m", "infra.lab.faults.tests.clock_service")
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """A clock file without skew."""
-    clock.environment(tmp_path / "clock")
+    clock.make_file(tmp_path / "clock")
     return tmp_path / "clock"
 
 
@@ -32,8 +39,8 @@ def service(file: Path) -> Iterator[Reader]:
     """A service that dates its answers by the clock of `file`."""
     [port] = free_ports(1)
     process = subprocess.Popen(
-        [sys.executable, "-m", "infra.lab.faults.tests.clock_service", str(port)],
-        env=os.environ | clock.environment(file),
+        [sys.executable, *CLOCK_SERVICE, str(port)],
+        env=os.environ | {VARIABLE: str(file)},
     )
     try:
         peers.wait_until(lambda: _answers(port))
@@ -51,32 +58,6 @@ def _answers(port: int) -> bool:
     return True
 
 
-def test_the_clock_follows_its_file_at_once(file: Path) -> None:
-    moved = OffsetClock(file)
-    for seconds in (0.0, 86_400.5, -3.25, 0.0):
-        set_offset(file, seconds)
-        before = time.time()
-        read = moved.time()
-        assert before + seconds - 0.001 <= read <= time.time() + seconds + 0.001
-
-
-def test_without_a_file_it_is_the_machines_clock() -> None:
-    before = time.time_ns()
-    assert before <= OffsetClock.of({}).time_ns() <= time.time_ns()
-
-
-def test_the_monotonic_clock_is_not_moved(file: Path) -> None:
-    before = time.monotonic()
-    set_offset(file, 1e6)
-    assert time.monotonic() - before < 1e5
-
-
-def test_a_file_that_is_no_clock_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "empty").touch()
-    with pytest.raises(ValueError):
-        OffsetClock(tmp_path / "empty")
-
-
 @pytest.mark.integration
 @pytest.mark.parametrize("seconds", [3600.0, -30.0])
 def test_a_skew_is_proven_and_goes(file: Path, service: Reader, seconds: float) -> None:
@@ -85,6 +66,26 @@ def test_a_skew_is_proven_and_goes(file: Path, service: Reader, seconds: float) 
             assert "off" in proof
             assert abs(await service.read() - time.time() - seconds) < 20
         assert abs(await service.read() - time.time()) < 20
+
+    anyio.run(run)
+
+
+@pytest.mark.integration
+def test_a_topology_declares_what_can_be_skewed(running_lab: LabFactory) -> None:
+    dated = PythonProcess(
+        name="dated",
+        port=0,
+        arguments=lambda site: (*CLOCK_SERVICE, str(site.ports["dated"])),
+        environment=lambda site: {},
+        ready_path="/",
+        skewable=True,
+    )
+    site = running_lab(week(dated)).site
+
+    async def run() -> None:
+        reader = http_date(HOST, site.ports["dated"], "/")
+        async with skew(dated.clock_file(site), 3600.0, reader):
+            assert abs(await reader.read() - time.time() - 3600) < 20
 
     anyio.run(run)
 
@@ -102,7 +103,7 @@ def test_a_service_that_does_not_follow_is_told(
     file: Path, service: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clock, "RESTORE_TIMEOUT_S", 0.2)
-    clock.environment(tmp_path / "another")
+    clock.make_file(tmp_path / "another")
 
     async def run() -> None:
         async with skew(tmp_path / "another", 60, service):
