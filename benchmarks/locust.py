@@ -91,8 +91,17 @@ class LocustResult:
         return sum(row.failures for row in self.rows)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, for `json.dumps`."""
+        """Everything, for `json.dumps`; `from_json` takes it back."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> LocustResult:
+        """What `to_json` gave. KeyError or TypeError for anything else."""
+        return cls(
+            tuple(Row(**row) for row in data["rows"]),
+            tuple(Moment(**moment) for moment in data["course"]),
+            tuple(Failure(**failure) for failure in data["failures"]),
+        )
 
 
 def parse_totals(text: str) -> tuple[Row, ...]:

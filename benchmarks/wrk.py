@@ -59,8 +59,13 @@ class WrkResult:
         return not (errors or self.timeouts or self.wrong_status)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, for `json.dumps`."""
+        """Everything, for `json.dumps`; `from_json` takes it back."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> WrkResult:
+        """What `to_json` gave. TypeError for anything else."""
+        return cls(**data)
 
 
 def parse(text: str) -> WrkResult:

@@ -17,35 +17,63 @@ LOG_FROM_RATIO = 30
 TICKS_MAX = 5
 
 Scale = Callable[[float], float]
+Lane = tuple[str, str, Sequence[float]]
+"""Label, CSS class and samples."""
+
+STYLE = """
+svg.lanes text { font: 11px system-ui, sans-serif; fill: var(--dim); }
+svg.lanes .label { fill: currentColor; stroke: var(--card); stroke-width: 4px;
+  paint-order: stroke; }
+svg.lanes .end { text-anchor: end; } svg.lanes .tick { text-anchor: middle; }
+svg.lanes .axis, svg.lanes .grid { stroke: var(--rule); }
+svg.lanes .median, svg.lanes .range { stroke: currentColor; }
+svg.lanes .median { stroke-width: 2.5; } svg.lanes .dot { fill: currentColor; fill-opacity: .45; }
+svg.lanes .box { fill: currentColor; fill-opacity: .35; }
+"""
+"""For the page around `lanes`, whose custom properties it uses (`html.STYLE`)."""
 
 
 def plot(one: ClaimResult, series: str) -> str:
-    """SVG without any style of its own: the page's classes colour it, in light and dark."""
-    lanes = [(step, role, one.samples(step, series)) for role in Role for step in one.steps(role)]
-    lanes = [lane for lane in lanes if lane[2]]
-    every = [sample for _, _, samples in lanes for sample in samples]
+    """The samples of a claim and of its controls."""
+    return lanes(
+        [
+            (f"{role}: {step}", role, one.samples(step, series))
+            for role in Role
+            for step in one.steps(role)
+        ],
+        one.unit,
+    )
+
+
+def lanes(named: Sequence[Lane], unit: str) -> str:
+    """SVG without any style of its own: the page's classes colour it, in light and dark.
+
+    "" where there are no samples at all.
+    """
+    named = [lane for lane in named if lane[2]]
+    every = [sample for _, _, samples in named for sample in samples]
     if not every:
         return ""
     log = min(every) > 0 and max(every) / min(every) >= LOG_FROM_RATIO
     ticks = _log_ticks(min(every), max(every)) if log else _ticks(min(every), max(every))
     scale = _scale(ticks, log)
-    height = LANE * len(lanes) + AXIS
-    unit = f"{one.unit}{', logarithmic' if log else ''}"
-    parts = [_axis(ticks, scale, LANE * len(lanes), unit)]
-    for number, (step, role, samples) in enumerate(lanes):
-        parts.append(_lane(step, role, samples, scale, LANE * number))
-    told = "; ".join(f"{role} {step}: {_words(samples)}" for step, role, samples in lanes)
+    height = LANE * len(named) + AXIS
+    unit = f"{unit}{', logarithmic' if log else ''}"
+    parts = [_axis(ticks, scale, LANE * len(named), unit)]
+    for number, (label, kind, samples) in enumerate(named):
+        parts.append(_lane(label, kind, samples, scale, LANE * number))
+    told = "; ".join(f"{label}: {_words(samples)}" for label, _, samples in named)
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(told)}">'
-        f"{''.join(parts)}</svg>"
+        f'<svg class="lanes" viewBox="0 0 {WIDTH} {height}" role="img" '
+        f'aria-label="{escape(told)}">{"".join(parts)}</svg>'
     )
 
 
-def _lane(step: str, role: Role, samples: Sequence[float], scale: Scale, top: int) -> str:
+def _lane(label: str, kind: str, samples: Sequence[float], scale: Scale, top: int) -> str:
     middle = top + LABEL + (LANE - LABEL) / 2
     low, high = scale(min(samples)), scale(max(samples))
     parts = [
-        f'<text x="{MARGIN}" y="{top + 12}" class="label">{escape(f"{role}: {step}")}</text>',
+        f'<text x="{MARGIN}" y="{top + 12}" class="label">{escape(label)}</text>',
         f'<text x="{WIDTH - MARGIN}" y="{top + 12}" class="label end">{_words(samples)}</text>',
         f'<line class="range" x1="{low:.1f}" x2="{high:.1f}" y1="{middle}" y2="{middle}"/>',
     ]
@@ -67,7 +95,7 @@ def _lane(step: str, role: Role, samples: Sequence[float], scale: Scale, top: in
         f'<line class="median" x1="{median:.1f}" x2="{median:.1f}" '
         f'y1="{middle - 10}" y2="{middle + 10}"/>'
     )
-    return f'<g class="{role}">{"".join(parts)}</g>'
+    return f'<g class="{kind}">{"".join(parts)}</g>'
 
 
 def _words(samples: Sequence[float]) -> str:
