@@ -6,6 +6,7 @@ Only entry points make one; the parts are given it, or the values that concern t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Limits:
         write_buffer_bytes: answer bytes waiting for the client before the handler waits.
         connections_max: at once, for each worker; above it 503 with Retry-After, and close.
         requests_per_connection_max: after so many the answer says close; 0 means no limit.
+        ws_message_max_bytes: one WebSocket message, unpacked; above it close code 1009.
     """
 
     request_line_max_bytes: int = 8 * 1024
@@ -37,6 +39,7 @@ class Limits:
     write_buffer_bytes: int = 64 * 1024
     connections_max: int = 20_000
     requests_per_connection_max: int = 0
+    ws_message_max_bytes: int = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,9 @@ class Deadlines:
         preface_s: for a PROXY protocol header; then close.
         drain_s: for requests in flight after SIGTERM; then they are cut.
         lifespan_s: for an app's start-up and shut-down each.
+        ws_ping_s: without a byte on a WebSocket; then it is pinged.
+        ws_pong_s: for an answer to that ping; then close code 1011.
+        ws_close_s: for the client's half of the closing handshake; then the connection is cut.
     """
 
     head_s: float = 10.0
@@ -62,6 +68,9 @@ class Deadlines:
     preface_s: float = 5.0
     drain_s: float = 30.0
     lifespan_s: float = 60.0
+    ws_ping_s: float = 20.0
+    ws_pong_s: float = 20.0
+    ws_close_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,9 @@ class Settings:
             clients of a unix socket.
         access_log: write one JSON line for each response to standard output.
         server_header: value of the Server field; empty for none.
+        root_path: where the ASGI app is mounted behind a proxy that strips it, like "/api".
+        lifespan: "auto", "on" or "off": whether the ASGI app must, may or may not have one.
+        ws_deflate: offer permessage-deflate to WebSocket clients.
         metrics_port: where Prometheus metrics answer (127.0.0.1); 0 for nowhere.
     """
 
@@ -104,6 +116,9 @@ class Settings:
     trusted_peers: tuple[str, ...] = ()
     access_log: bool = True
     server_header: str = "scaling-lab"
+    root_path: str = ""
+    lifespan: Literal["auto", "on", "off"] = "auto"
+    ws_deflate: bool = True
     metrics_port: int = 0
     tls: TlsSettings | None = None
     limits: Limits = field(default_factory=Limits)
