@@ -1,0 +1,1 @@
+"""Where connections come from: listening sockets, TLS, and who is really at the other end."""
