@@ -92,12 +92,16 @@ class Settings:
         host: address to listen on.
         port: 0 takes a free one.
         unix_path: listen there instead of on host and port.
+        unix_mode: permissions of that socket; who may write may connect.
         inherit_sockets: take the listening sockets that the service manager passes (sd_listen_fds).
         workers: processes, each with its own listening socket (SO_REUSEPORT).
         backlog: length of the queue of connections not accepted yet, for each socket.
         proxy_protocol: expect a PROXY protocol header (v1 or v2) from trusted peers.
         trusted_peers: networks whose PROXY header and Forwarded fields are believed; "unix" for
-            clients of a unix socket.
+            clients of a unix socket, "*" for everyone.
+        forwarded_fields: which of the two kinds the trusted peers write: "x-forwarded"
+            (X-Forwarded-For, -Proto, -Host) or "forwarded" (RFC 7239). The other kind may be what
+            a client sent and the peer passed on, so it is never read.
         access_log: write one JSON line for each response to standard output.
         server_header: value of the Server field; empty for none.
         root_path: where the ASGI app is mounted behind a proxy that strips it, like "/api".
@@ -109,11 +113,13 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8080
     unix_path: str = ""
+    unix_mode: int = 0o666
     inherit_sockets: bool = False
     workers: int = 1
     backlog: int = 2048
     proxy_protocol: bool = False
     trusted_peers: tuple[str, ...] = ()
+    forwarded_fields: str = "x-forwarded"
     access_log: bool = True
     server_header: str = "scaling-lab"
     root_path: str = ""
