@@ -68,6 +68,33 @@ def timeline(result: Result, title: str, marks: Sequence[Mark] = ()) -> str:
     return svg.document(title, told, bottom + 36, parts)
 
 
+def course(named: Mapping[str, Sequence[tuple[float, float]]], title: str) -> str:
+    """Rates by the second since the start, for tools that tell no single requests.
+
+    ValueError for no series, an empty one, or more than `svg.SERIES_MAX`.
+    """
+    if not 1 <= len(named) <= svg.SERIES_MAX or not all(named.values()):
+        raise ValueError(f"1 to {svg.SERIES_MAX} series of some points each can be shown")
+    every = [point for points in named.values() for point in points]
+    top = _TOP + 16 * len(named) + 24
+    scale = _INNER / max(1.0, *(at_s for at_s, _ in every))
+    parts, levels = _panel("per second", max(rate for _, rate in every), top, svg.short)
+    for series, (name, points) in enumerate(named.items()):
+        places = [
+            (svg.LEFT + at_s * scale, top + _PANEL * (1 - rate / levels[-1]))
+            for at_s, rate in points
+        ]
+        parts.append(svg.polyline(places, series))
+        parts += _key_line(series, name)
+    parts += _second_axis(int(max(at_s for at_s, _ in every)), top + _PANEL, scale)
+    told = "; ".join(
+        f"{name}: at most {svg.short(max(rate for _, rate in points))} a second"
+        for name, points in named.items()
+    )
+    head = [svg.text(8, 18, title, "head")]
+    return svg.document(title, told, top + _PANEL + 36, head + parts)
+
+
 def percentiles(named: Mapping[str, Distribution], title: str) -> str:
     """Latency by percentile, each further nine as wide as the one before; both ends are honest.
 
@@ -269,12 +296,13 @@ def _decades(low: float, high: float) -> tuple[int, int]:
 
 
 def _legend(series: int, name: str, distribution: Distribution) -> list[str]:
-    y = _TOP + 6 + 16 * series
     most = svg.milliseconds(distribution.max_us)
-    return [
-        svg.polyline([(10, y - 4), (40, y - 4)], series),
-        svg.text(46, y, f"{name} ({svg.short(distribution.count)} values, max {most})"),
-    ]
+    return _key_line(series, f"{name} ({svg.short(distribution.count)} values, max {most})")
+
+
+def _key_line(series: int, words: str) -> list[str]:
+    y = _TOP + 6 + 16 * series
+    return [svg.polyline([(10, y - 4), (40, y - 4)], series), svg.text(46, y, words)]
 
 
 def _bars(distribution: Distribution) -> dict[int, int]:

@@ -18,6 +18,7 @@ from benchmarks.client.plan import Plan, Target, parse_target
 from benchmarks.client.process import run, run_in_loop
 from benchmarks.client.requests import Request, Source, always
 from benchmarks.client.results import Result
+from benchmarks.measurement import here, of_client
 from infra.lab.errors import LabError, UsageError
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -70,10 +71,11 @@ def command(
         raise UsageError(str(error)) from error
     if output is not None and not output.absolute().parent.is_dir():
         raise UsageError(f"there is no folder {output.absolute().parent} for the results")
+    environment = here()
     result = run_in_loop(lambda: _stoppable(target, always(request), plan))
     sys.stdout.write(report.text(result) + "\n")
     if output is not None:
-        output.write_text(json.dumps(result.to_json()) + "\n")
+        output.write_text(json.dumps(of_client(result, environment)) + "\n")
     raise typer.Exit(0 if result.ok == result.due else WITH_FAULTS)
 
 
