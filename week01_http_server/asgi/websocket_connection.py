@@ -70,6 +70,17 @@ class WebSocketConnection(asyncio.Protocol):
         """How it ended, as soon as that is known; messages may still wait to be received."""
         return self._closed
 
+    def begin(self, rest: bytes) -> None:
+        """Send the answer to the handshake, and take what the client sent right after it."""
+        self._flush()
+        if rest:
+            self.data_received(rest)
+
+    def forget(self) -> None:
+        """The app is over: nobody will receive, so whatever comes is thrown away."""
+        self._messages.clear()
+        self._queued_bytes = 0
+
     async def receive(self) -> str | bytes | Closed:
         """The next message, text as str; once none is left on a closed connection, how it ended."""
         while not self._messages:
