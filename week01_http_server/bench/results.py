@@ -1,0 +1,126 @@
+"""What the bench measured: raw rounds, to JSON and back, and the figures made of them. Pure."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks.measurement import Environment
+
+BASE = "nginx"
+"""What everybody is compared with."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One run of a client against one server.
+
+    Attributes:
+        requests: right answers; a round with a wrong one is none.
+        cpu_us: the server's processor time for each request, all its processes.
+        client_busy: of one processor, how much the client used; near 1 it sets the rate.
+        latency_us: percentiles by name; in a closed loop since sent, in an open one since due.
+    """
+
+    requests: int
+    per_s: float
+    cpu_us: float
+    client_busy: float
+    latency_us: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One server in one case, all rounds."""
+
+    case: str
+    server: str
+    rounds: tuple[Round, ...]
+
+    def series(self, name: str) -> list[float]:
+        """A field of all rounds, in their order."""
+        return [float(getattr(one, name)) for one in self.rounds]
+
+
+@dataclass(frozen=True)
+class Idle:
+    """What open connections cost a server's memory.
+
+    Attributes:
+        connections: that stood open after one request each.
+        before_bytes, after_bytes: proportional set size of all its processes.
+    """
+
+    server: str
+    connections: int
+    before_bytes: int
+    after_bytes: int
+
+    @property
+    def each_bytes(self) -> float:
+        return (self.after_bytes - self.before_bytes) / self.connections
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A whole run.
+
+    Attributes:
+        quick: too short to be published.
+        seconds: it took.
+        parameters: what was set, in words.
+        servers: name to what it is; in the order of all tables.
+        versions: of servers and clients.
+        cases: name to what is asked, in the order in which it was.
+    """
+
+    environment: Environment
+    quick: bool
+    seconds: float
+    parameters: dict[str, str]
+    servers: dict[str, str]
+    versions: dict[str, str]
+    cases: dict[str, str]
+    cells: tuple[Cell, ...]
+    idle: tuple[Idle, ...]
+
+    def cell(self, case: str, server: str) -> Cell | None:
+        """None where that server was not measured in that case."""
+        found = [one for one in self.cells if (one.case, one.server) == (case, server)]
+        return found[0] if found else None
+
+    def of_case(self, case: str) -> list[Cell]:
+        """In the order of the servers."""
+        return [cell for name in self.servers if (cell := self.cell(case, name)) is not None]
+
+    def ratios(self, cell: Cell, field: str = "per_s") -> list[float]:
+        """Of each round to the base's round beside it: what both had to bear cancels out."""
+        base = self.cell(cell.case, BASE)
+        if base is None:
+            return []
+        pairs = zip(cell.series(field), base.series(field), strict=True)
+        return [own / other for own, other in pairs]
+
+
+def median(samples: Sequence[float]) -> float:
+    return statistics.median(samples)
+
+
+def to_text(bench: Bench) -> str:
+    """The file that `from_text` takes back."""
+    return json.dumps(asdict(bench), indent=1) + "\n"
+
+
+def from_text(text: str) -> Bench:
+    """Raises ValueError, KeyError or TypeError for anything but what `to_text` wrote."""
+    data: dict[str, Any] = json.loads(text)
+    cells = tuple(
+        Cell(one["case"], one["server"], tuple(Round(**round_) for round_ in one["rounds"]))
+        for one in data["cells"]
+    )
+    idle = tuple(Idle(**one) for one in data["idle"])
+    environment = Environment(**data["environment"])
+    return Bench(**{**data, "environment": environment, "cells": cells, "idle": idle})
