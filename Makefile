@@ -7,9 +7,9 @@ MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 
 WEEKS := $(sort $(foreach file,$(wildcard week[0-9][0-9]_*/lab.py),$(firstword $(subst _, ,$(file)))))
-VERBS := up down status logs check test clean kill crash pause resume stop start
+VERBS := up down status logs check test clean kill crash pause resume stop start fault
 OTHERS := help doctor test lint lock publish footprint
-SETTINGS := ENGINE PORT PORT_% SERVICE FOLLOW DEEP SEED YES TARGET TARGET_DSN ARGS UPGRADE LAB_%
+SETTINGS := ENGINE PORT PORT_% SERVICE FAULTS FOLLOW DEEP SEED YES TARGET TARGET_DSN ARGS UPGRADE LAB_%
 
 # ---- The words are judged before anything runs: $(error) ends make at once, with status 2.
 week := $(filter week%,$(MAKECMDGOALS))
@@ -46,6 +46,7 @@ endif
 # ---- A week. PORT, PORT_<SERVICE>, TARGET and the like reach the lab as environment.
 on = $(filter-out 0 no false,$($1))
 verb := $(or $(rest),up)
+option_up = $(if $(call on,FAULTS),--faults)
 option_logs = $(if $(call on,FOLLOW),--follow)
 option_check = $(if $(call on,DEEP),--deep)
 option_clean = $(if $(call on,YES),--yes)
@@ -107,6 +108,7 @@ endif
 #|2   check        measure the week's claims and their controls; DEEP=1 with all repetitions
 #|2   clean        stop and erase the week's data, after asking; YES=1 does not ask
 #|2   kill crash pause resume stop start    the same for one service: SERVICE=name
+#|2   fault        of the link to SERVICE=name: ARGS="latency 200"; needs up FAULTS=1
 #|2
 #|2 Settings: ENGINE=local  PORT=8500  PORT_POSTGRES=8501, and those named above
 #|2

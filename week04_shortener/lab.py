@@ -12,6 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from infra.lab.errors import NotReadyError
+from infra.lab.faults import questions
+from infra.lab.faults.server import ProxiedLink, fault_proxy
 from infra.lab.servers import http
 from infra.lab.servers.kafka import Kafka
 from infra.lab.servers.nginx import Nginx
@@ -51,9 +53,9 @@ kafka = Kafka(name="kafka", port=3, controller_port=4)
 def settings(site: Site, replica: str) -> Mapping[str, str]:
     """Environment of one of the week's own processes."""
     return {
-        "SHORTENER_DATABASE_URL": postgres.dsn(site),
-        "SHORTENER_VALKEY_URL": f"redis://{site.address('valkey')}/0",
-        "SHORTENER_KAFKA_BOOTSTRAP": site.address("kafka"),
+        "SHORTENER_DATABASE_URL": postgres.dsn(site, site.way("postgres")),
+        "SHORTENER_VALKEY_URL": f"redis://{site.way('valkey')}/0",
+        "SHORTENER_KAFKA_BOOTSTRAP": site.way("kafka"),
         "SHORTENER_CLICK_LOG_DIR": str(site.data_dir("clicks") / replica),
         "SHORTENER_PUBLIC_BASE_URL": site.url("nginx"),
         "SHORTENER_CODE_KEY": site.secrets[CODE_KEY],
@@ -243,6 +245,15 @@ topology = Topology(
         """-d '{"url":"https://example.org/a"}'""",
         "curl -i {url}/CODE      # the code of the answer; then: curl {url}/stats/CODE",
         "make week04 kill SERVICE=api1      # curl goes on; make week04 start SERVICE=api1",
+    ),
+    faults=fault_proxy(
+        "faults",
+        10,
+        links=(
+            ProxiedLink("postgres", 11, questions.postgres()),
+            ProxiedLink("valkey", 12, questions.valkey()),
+            ProxiedLink("kafka", 13, questions.kafka(), behind=14),
+        ),
     ),
     servers=(
         front("nginx", 0, REPLICAS),

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated
 
 import anyio
@@ -21,9 +22,11 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from infra.bootstrap import BootstrapError, clone_root
-from infra.lab import console, doctor, logs, wiring
+from infra.lab import console, doctor, fault_verb, logs, wiring
 from infra.lab.engines.base import Engine, ServiceStatus
 from infra.lab.errors import LabError, UsageError
+from infra.lab.fault_verb import Wish
+from infra.lab.faults.kinds import KINDS
 from infra.lab.topology import Topology
 from infra.lab.weeks import packages, title, topology
 
@@ -74,9 +77,14 @@ def _week_app(week: str) -> typer.Typer:
     app = typer.Typer(rich_markup_mode=None)
 
     @app.command()
-    def up(engine: EngineOption = wiring.DEFAULT_ENGINE) -> None:
+    def up(
+        faults: Annotated[
+            bool, typer.Option("--faults", help="Lead the links through the fault proxy.")
+        ] = False,
+        engine: EngineOption = wiring.DEFAULT_ENGINE,
+    ) -> None:
         """Start everything, wait until it answers, print the addresses."""
-        declared, lab = _engine(week, engine)
+        declared, lab = _engine(week, engine, faults)
         out = console.stderr()
         with console.Progress(out, declared.names) as progress:
             anyio.run(lambda: lab.up(progress))
@@ -174,6 +182,7 @@ def _week_app(week: str) -> typer.Typer:
         raise typer.Exit(status)
 
     _add_service_verbs(app, week)
+    _add_fault(app, week)
     return app
 
 
@@ -206,9 +215,30 @@ def _add_service_verbs(app: typer.Typer, week: str) -> None:
     add("start", "Start it after `stop` or `kill`, and wait until it answers.", "is up")
 
 
-def _engine(week: str, engine: str) -> tuple[Topology, Engine]:
-    declared = topology(clone_root(), week)
-    return declared, wiring.engine(declared, engine, os.environ)
+def _add_fault(app: typer.Typer, week: str) -> None:
+    """Faults on the links between services."""
+
+    @app.command()
+    def fault(
+        service: Annotated[
+            str, typer.Argument(help="Where the link leads.", autocompletion=_service_names)
+        ] = "",
+        kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)}, or clear.")] = "",
+        value: Annotated[str, typer.Argument(help="200ms of latency, 50KB/s.")] = "",
+        jitter: Annotated[str, typer.Option(help="Of a latency: 20ms.")] = "",
+        stands: Annotated[str, typer.Option("--for", help="30s, 5m; else until clear.")] = "",
+        stream: Annotated[str, typer.Option(help="down (from the server) or up.")] = "",
+        engine: EngineOption = wiring.DEFAULT_ENGINE,
+    ) -> None:
+        """Put a fault on a link, or clear it; alone it lists the links."""
+        declared, lab = _engine(week, engine)
+        wish = Wish(service, kind, value, jitter, stream, stands)
+        out = console.stdout()
+        anyio.run(lambda: fault_verb.run(declared, lab, wish, partial(out.print, markup=False)))
+
+
+def _engine(week: str, engine: str, faults: bool | None = None) -> tuple[Topology, Engine]:
+    return wiring.engine(topology(clone_root(), week), engine, os.environ, faults)
 
 
 def _facts(declared: Topology, lab: Engine) -> list[tuple[str, str]]:

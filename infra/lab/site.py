@@ -63,8 +63,24 @@ class Site:
     def address(self, name: str) -> str:
         return f"{HOST}:{self.ports[name]}"
 
+    def way(self, name: str) -> str:
+        """Address by which services of the week reach the service `name`: that of the link to it
+        through the fault proxy, where this instance has one."""
+        link = link_to(name)
+        return self.address(link if link in self.ports else name)
+
     def url(self, name: str) -> str:
         return f"http://{self.address(name)}"
+
+
+def link_to(service: str) -> str:
+    """Name of the link to a service through the fault proxy, and of its port."""
+    return f"to-{service}"
+
+
+def behind(service: str) -> str:
+    """Name of the port that a service opens for that link alone, where it needs one."""
+    return f"to-{service}-behind"
 
 
 def make_dir(path: Path, account: Account | None = None) -> Path:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from infra.lab.errors import UsageError
+from infra.lab.faults.server import FaultProxy
 from infra.lab.servers.base import Server
 from infra.lab.site import HOST, Site
 
@@ -34,6 +35,7 @@ class Topology:
         secrets: names of random strings that an instance gets once and keeps.
         try_it: three things to try once it is up; `{url}` becomes the front door's address.
         facts: the week's own figures in `status`, by label; one that raises is shown as such.
+        faults: the proxy that links can be led through, and which; see `with_faults`.
     """
 
     week: str
@@ -43,6 +45,7 @@ class Topology:
     secrets: tuple[str, ...] = ()
     try_it: tuple[str, ...] = ()
     facts: Mapping[str, Fact] = field(default_factory=dict)
+    faults: FaultProxy | None = None
 
     def __post_init__(self) -> None:
         names = [server.name for server in self.servers]
@@ -56,10 +59,28 @@ class Topology:
             for needed in server.needs:
                 if needed not in names:
                     raise ValueError(f"{self.week}: {server.name} needs unknown {needed!r}")
+        for link in self.faults.links if self.faults else ():
+            if link.to not in names:
+                raise ValueError(f"{self.week}: a link leads to unknown {link.to!r}")
         offsets = [offset for server in self.servers for offset in server.port_offsets.values()]
         if len(set(offsets)) != len(offsets):
             raise ValueError(f"{self.week}: two services share a port")
         start_order(self.servers)
+
+    def with_faults(self) -> Topology:
+        """The same week with its links through its fault proxy. Raises UsageError without one."""
+        proxy = self.faults
+        if proxy is None:
+            raise UsageError(f"{self.week} has no links that a fault could be put on")
+        behind = {link.to for link in proxy.links}
+        servers = tuple(
+            replace(server, needs=(*server.needs, proxy.name))
+            if behind.intersection(server.needs)
+            else server
+            for server in self.servers
+        )
+        facts = {**self.facts, "faults": proxy.standing}
+        return replace(self, servers=(*servers, proxy), facts=facts)
 
     @property
     def names(self) -> tuple[str, ...]:

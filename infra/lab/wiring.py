@@ -9,6 +9,7 @@ from infra.bootstrap import clone_root, lab_home, lab_user
 from infra.lab.engines.base import Engine
 from infra.lab.engines.local.engine import LocalEngine, LocalSettings
 from infra.lab.errors import UsageError
+from infra.lab.instance import load_ports
 from infra.lab.site import Account
 from infra.lab.topology import Topology
 
@@ -16,15 +17,29 @@ DEFAULT_ENGINE = "local"
 ENGINES = (DEFAULT_ENGINE,)
 
 
-def engine(declared: Topology, name: str, environ: Mapping[str, str]) -> Engine:
-    """The engine called `name` for a person's own instance of a week.
+def engine(
+    declared: Topology, name: str, environ: Mapping[str, str], faults: bool | None = None
+) -> tuple[Topology, Engine]:
+    """The engine called `name` for a person's own instance of a week, and the topology it runs.
 
-    Raises UsageError for an engine that does not exist.
+    Args:
+        faults: whether `up` leads the links through the fault proxy, unless the week is up
+            already; None for all other verbs: as it was led at the last `up`.
+
+    Raises UsageError for an engine that does not exist, or a week without links.
     """
     if name not in ENGINES:
         raise UsageError(f"there is no engine {name!r}: engines are {', '.join(ENGINES)}")
-    home = lab_home()
-    return local_engine(declared, home / declared.week, environ)
+    root = lab_home() / declared.week
+    if faults:
+        declared = declared.with_faults()
+    elif declared.faults is not None:
+        through = declared.with_faults()
+        if load_ports(root, through) is not None:
+            led = local_engine(through, root, environ)
+            if faults is None or led.is_up():
+                return through, led
+    return declared, local_engine(declared, root, environ)
 
 
 def local_engine(

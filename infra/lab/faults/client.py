@@ -16,28 +16,21 @@ import json
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
-from typing import Any, Literal
+from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import anyio
 import anyio.to_thread
 
-from infra.lab.errors import LabError, UsageError
-from infra.lab.faults.probes import (
-    FaultError,
-    Link,
-    Narrow,
-    Probe,
-    Proof,
-    Reset,
-    Silent,
-    Slow,
-)
+from infra.lab.errors import LabError
+from infra.lab.faults import kinds
+from infra.lab.faults.kinds import Fault, Stream
+from infra.lab.faults.probes import FaultError, Link, Probe, Proof
 from infra.lab.faults.questions import Question
 from infra.lab.owner import this_process
 
-Stream = Literal["upstream", "downstream"]
-BOTH: tuple[Stream, Stream] = ("upstream", "downstream")
 API_TIMEOUT_S = 10.0
 NOT_FOUND = 404
 HEARTBEATS_PER_TTL = 4
@@ -90,58 +83,88 @@ class Faults:
         self, link: Link, ms: int, jitter_ms: int = 0, stream: Stream = "downstream"
     ) -> AbstractAsyncContextManager[Proof]:
         """Each chunk of one direction comes `ms` +/- `jitter_ms` late."""
-        if not 0 <= jitter_ms < ms:
-            raise UsageError(f"a latency of {ms} ms +/- {jitter_ms} ms cannot be proven")
-        toxic = _toxic("latency", stream, latency=ms, jitter=jitter_ms)
-        return self._fault(link, [toxic], Slow(f"{ms} ms latency", (ms - jitter_ms) / 1000))
+        return self._hold(link, kinds.latency(ms, jitter_ms, stream))
 
     def bandwidth(
         self, link: Link, rate_kb_s: int, stream: Stream = "downstream"
     ) -> AbstractAsyncContextManager[Proof]:
         """Each connection carries at most `rate_kb_s` (1000 bytes a second) in one direction."""
-        if rate_kb_s < 1:
-            raise UsageError("a bandwidth is at least 1 KB/s: for none take a blackhole")
-        toxic = _toxic("bandwidth", stream, rate=rate_kb_s)
-        return self._fault(link, [toxic], Narrow(f"{rate_kb_s} KB/s", rate_kb_s, stream))
+        return self._hold(link, kinds.bandwidth(rate_kb_s, stream))
 
     def blackhole(self, link: Link) -> AbstractAsyncContextManager[Proof]:
         """Connections open and stay open, and nothing comes through; they end with the fault."""
-        toxics = [_toxic("timeout", stream, timeout=0) for stream in BOTH]
-        return self._fault(link, toxics, Silent("blackhole"))
+        return self._hold(link, kinds.blackhole())
 
     def reset(self, link: Link) -> AbstractAsyncContextManager[Proof]:
         """Whatever is said on a connection, old or new, is answered by RST."""
-        toxics = [_toxic("reset_peer", stream, timeout=0) for stream in BOTH]
-        return self._fault(link, toxics, Reset("reset"))
+        return self._hold(link, kinds.reset())
+
+    async def leave(self, link: Link, fault: Fault, stands_s: int | None = None) -> Proof:
+        """Have `fault` alone on the link, until `clear`, or for `stands_s`: nobody holds it.
+
+        One that does not land does not stay either. Raises FaultError.
+        """
+        await self.clear_link(link)
+        before = await fault.probe.before(link)
+        lease = None if stands_s is None else _timer(stands_s)
+        applied: list[str] = []
+        try:
+            during = await self._land(link, fault, lease, applied)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._take_away(link, applied)
+            raise
+        return Proof(fault.probe.fault, link.name, before, during)
+
+    async def clear_link(self, link: Link) -> None:
+        """This link has no fault any more, whoever made it."""
+        standing = (await self.standing()).get(link.name, [])
+        await self._take_away(link, [str(toxic["name"]) for toxic in standing])
+
+    async def standing(self) -> dict[str, list[dict[str, Any]]]:
+        """The toxics of each link, by the link's name."""
+        proxies = await self._call("GET", "/proxies")
+        return {name: list(proxy["toxics"]) for name, proxy in proxies.items()}
 
     @asynccontextmanager
-    async def _fault(
-        self, link: Link, toxics: list[dict[str, Any]], probe: Probe
-    ) -> AsyncIterator[Proof]:
-        before = await probe.before(link)
+    async def _hold(self, link: Link, fault: Fault) -> AsyncIterator[Proof]:
+        before = await fault.probe.before(link)
         applied: list[str] = []
         with ExitStack() as beating:
             if self._ttl_s is not None:
                 beating.enter_context(_Heart(self._beat, self._ttl_s / HEARTBEATS_PER_TTL))
             try:
-                async with link.connect() as open_before:
-                    for toxic in toxics:
-                        applied.append(await self._apply(link, toxic))
-                    during = await probe.landed(link, open_before)
-                yield Proof(probe.fault, link.name, before, during)
+                during = await self._land(link, fault, self._lease, applied)
+                yield Proof(fault.probe.fault, link.name, before, during)
             finally:
                 with anyio.CancelScope(shield=True):
-                    await self._restore(link, applied, probe)
+                    await self._restore(link, applied, fault.probe)
+
+    async def _land(
+        self, link: Link, fault: Fault, lease: Mapping[str, Any] | None, applied: list[str]
+    ) -> str:
+        """Apply it and measure; `applied` gets the names of its toxics, also when it fails."""
+        async with link.connect() as open_before:
+            for toxic in fault.toxics:
+                applied.append(await self._apply(link, {**toxic, "lease": lease}))
+            return await fault.probe.landed(link, open_before)
 
     async def _apply(self, link: Link, toxic: dict[str, Any]) -> str:
-        fields = {**toxic, "lease": self._lease}
-        made = await self._call("POST", f"{_path(link.name)}/toxics", fields)
+        made = await self._call("POST", f"{_path(link.name)}/toxics", toxic)
         return str(made["name"])
 
     async def _restore(self, link: Link, applied: list[str], probe: Probe) -> None:
-        """Remove all of them, however many fail; then look whether the link is as it was."""
+        """Remove all of them, then look whether the link is as it was."""
+        if await self._take_away(link, applied):
+            raise FaultError(
+                f"{probe.fault} on {link.name} was gone before its end: its measurements are void"
+            )
+        await probe.restored(link)
+
+    async def _take_away(self, link: Link, names: list[str]) -> list[str]:
+        """Remove all of them, however many fail; those that were gone already."""
         gone, failures = [], []
-        for name in applied:
+        for name in names:
             try:
                 if not await self._remove(f"{_path(link.name)}/toxics/{quote(name, safe='')}"):
                     gone.append(name)
@@ -149,11 +172,7 @@ class Faults:
                 failures.append(error)
         if failures:
             raise failures[0]
-        if gone:
-            raise FaultError(
-                f"{probe.fault} on {link.name} was gone before its end: its measurements are void"
-            )
-        await probe.restored(link)
+        return gone
 
     # HTTP
 
@@ -214,8 +233,10 @@ class _Heart:
                 continue  # a fault that is dropped for want of a beat is told at its end
 
 
-def _toxic(kind: str, stream: Stream, **attributes: int) -> dict[str, Any]:
-    return {"type": kind, "stream": stream, "attributes": attributes}
+def _timer(seconds: int) -> dict[str, Any]:
+    """A lease that nobody renews. Its name tells people when it ends, and is nobody else's."""
+    ends = datetime.now() + timedelta(seconds=seconds)
+    return {"name": f"{kinds.UNTIL}{ends:%H:%M:%S} {uuid4()}", "ttl_s": seconds}
 
 
 def _path(name: str) -> str:

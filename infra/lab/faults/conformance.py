@@ -18,7 +18,8 @@ from anyio.abc import SocketStream
 
 from infra.lab.engines.base import Engine, ServiceStatus, State
 from infra.lab.errors import LabError
-from infra.lab.faults.client import BOTH, Faults
+from infra.lab.faults.client import Faults
+from infra.lab.faults.kinds import BOTH
 from infra.lab.faults.probes import FaultError, Link, Proof, answer_s, round_trip_s
 from infra.lab.faults.questions import Question
 

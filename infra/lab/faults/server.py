@@ -6,28 +6,40 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from infra.lab.errors import UsageError
 from infra.lab.faults.client import Faults
+from infra.lab.faults.kinds import described
 from infra.lab.faults.probes import Link
 from infra.lab.faults.questions import Question
 from infra.lab.servers.python import PythonProcess
-from infra.lab.site import HOST, Site, make_dir
+from infra.lab.site import HOST, Site, behind, link_to, make_dir
 
 
 @dataclass(frozen=True)
 class ProxiedLink:
-    """A named way to a service.
+    """The way of all services of a week to one of them: they take `site.way(to)` for an address.
 
     Attributes:
-        name: also of its port, so a client service is given `site.address(name)`.
-        port: offset to the week's base port.
         to: the service behind it.
+        port: offset to the week's base port.
         question: what that service answers.
+        behind: offset of a port that the service opens for this link alone. For servers that tell
+            their clients where to go on (Kafka): here it tells them the link.
     """
 
-    name: str
-    port: int
     to: str
+    port: int
     question: Question
+    behind: int | None = None
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        """Name and offset of each."""
+        own = {link_to(self.to): self.port}
+        return own if self.behind is None else {**own, behind(self.to): self.behind}
+
+    def upstream(self, site: Site) -> str:
+        return site.address(self.to if self.behind is None else behind(self.to))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,14 +54,15 @@ class FaultProxy(PythonProcess):
 
     @property
     def port_offsets(self) -> Mapping[str, int]:
-        return {**super().port_offsets, **{link.name: link.port for link in self.links}}
+        of_links = {name: port for link in self.links for name, port in link.ports.items()}
+        return {**super().port_offsets, **of_links}
 
     def prepare(self, site: Site) -> None:
         entries = [
             {
-                "name": link.name,
-                "listen": site.address(link.name),
-                "upstream": site.address(link.to),
+                "name": link_to(link.to),
+                "listen": site.way(link.to),
+                "upstream": link.upstream(site),
             }
             for link in self.links
         ]
@@ -60,10 +73,24 @@ class FaultProxy(PythonProcess):
         """Applies faults to the links."""
         return Faults(HOST, site.ports[self.name])
 
-    def link(self, site: Site, name: str) -> Link:
-        """The link called `name`. Raises KeyError for one that was not declared."""
-        found = {link.name: link for link in self.links}[name]
-        return Link(name, HOST, site.ports[name], site.address(found.to), found.question)
+    def link(self, site: Site, to: str) -> Link:
+        """The link to the service `to`. Raises UsageError, with the list, where there is none."""
+        for found in self.links:
+            if found.to == to:
+                name = link_to(to)
+                return Link(name, HOST, site.ports[name], found.upstream(site), found.question)
+        names = ", ".join(link.to for link in self.links)
+        raise UsageError(f"no link leads to {to!r}: links lead to {names}")
+
+    async def standing(self, site: Site) -> str:
+        """The faults that stand, in one line."""
+        found = await self.client(site).standing()
+        told = [
+            f"{link.to}: {words}"
+            for link in self.links
+            if (words := described(found.get(link_to(link.to), [])))
+        ]
+        return "; ".join(told) or "none"
 
 
 def fault_proxy(name: str, port: int, links: tuple[ProxiedLink, ...] = ()) -> FaultProxy:

@@ -17,7 +17,7 @@ from infra.lab.servers import helper
 from infra.lab.servers.base import Launch, Progress, Server, check_data_version, clean_command
 from infra.lab.servers.find import package_dir, version_of
 from infra.lab.servers.kafka_jars import class_path, fetch, kafka_version
-from infra.lab.site import HOST, Site, make_dir
+from infra.lab.site import HOST, Site, behind, make_dir
 
 PROBE_TIMEOUT_MS = 2000
 FORMAT_TIMEOUT_S = 120
@@ -89,11 +89,19 @@ class Kafka(Server):
         """server.properties; the log directory is relative to the working directory, because a
         comma in the clone's path would split `log.dirs`."""
         broker, controller = (site.ports[self.name], site.ports[f"{self.name}-controller"])
+        listeners = {"PLAINTEXT": f"{HOST}:{broker}"}
+        advertised = dict(listeners)
+        if behind(self.name) in site.ports:
+            # Kafka tells its clients where to go on: those of the link must go on by the link.
+            listeners["LINK"] = site.address(behind(self.name))
+            advertised["LINK"] = site.way(self.name)
+        listeners["CONTROLLER"] = f"{HOST}:{controller}"
         entries = {
             "process.roles": "broker,controller",
             "node.id": "1",
-            "listeners": f"PLAINTEXT://{HOST}:{broker},CONTROLLER://{HOST}:{controller}",
-            "advertised.listeners": f"PLAINTEXT://{HOST}:{broker}",
+            "listeners": _listeners(listeners),
+            "advertised.listeners": _listeners(advertised),
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in listeners),
             "controller.listener.names": "CONTROLLER",
             "controller.quorum.bootstrap.servers": f"{HOST}:{controller}",
             "log.dirs": f"../../data/{self.name}",
@@ -162,6 +170,10 @@ class Kafka(Server):
             await admin.close()
         if not cluster["brokers"]:
             raise NotReadyError("no broker is registered yet")
+
+
+def _listeners(addresses: Mapping[str, str]) -> str:
+    return ",".join(f"{name}://{address}" for name, address in addresses.items())
 
 
 def _java() -> Path:

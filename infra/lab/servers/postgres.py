@@ -66,10 +66,15 @@ class Postgres(Server):
     def version(self, site: Site) -> str:
         return version_of(self._program("postgres"), "--version")
 
-    def dsn(self, site: Site) -> str:
-        """Connection address of the database for its own role."""
+    def dsn(self, site: Site, address: str = "") -> str:
+        """Connection address of the database for its own role.
+
+        Args:
+            address: `host:port` of a way to it, such as `site.way(name)`; "" for its own.
+        """
         password = site.secrets[self.password_secret]
-        return f"postgresql://{self.database}:{password}@{site.address(self.name)}/{self.database}"
+        where = address or site.address(self.name)
+        return f"postgresql://{self.database}:{password}@{where}/{self.database}"
 
     def prepare(self, site: Site) -> None:
         data = site.data_dir(self.name)

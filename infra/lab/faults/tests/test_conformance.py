@@ -24,14 +24,14 @@ from infra.lab.topology import Topology
 
 pytestmark = pytest.mark.integration
 
-PROXY = fault_proxy("faults", 1, (ProxiedLink("to-db", 3, "db", questions.postgres()),))
+PROXY = fault_proxy("faults", 1, (ProxiedLink("db", 3, questions.postgres()),))
 TOPOLOGY = Topology(
     week="week98",
     title="something to break",
     base_port=21100,
+    faults=PROXY,
     servers=(
         Valkey(name="cache", port=0),
-        PROXY,
         Postgres(
             name="db",
             port=2,
@@ -40,7 +40,7 @@ TOPOLOGY = Topology(
             settings={"shared_buffers": "16MB", "max_connections": "20"},
         ),
     ),
-)
+).with_faults()
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_the_local_engine(subject: Subject, name: str) -> None:
 @pytest.mark.parametrize("fault", ["latency", "blackhole", "reset", "bandwidth"])
 def test_faults_on_the_way_to_a_database(engine: LocalEngine, fault: str) -> None:
     """Over a link that the topology declares; proven with no account on it."""
-    faults, link = PROXY.client(engine.site), PROXY.link(engine.site, "to-db")
+    faults, link = PROXY.client(engine.site), PROXY.link(engine.site, "db")
     arguments = {"latency": (100,), "bandwidth": (20, "upstream")}.get(fault, ())
 
     async def run() -> None:
@@ -89,7 +89,7 @@ def test_faults_on_the_way_to_a_database(engine: LocalEngine, fault: str) -> Non
 
 
 def test_a_declared_link_comes_back_with_its_proxy(engine: LocalEngine) -> None:
-    link = PROXY.link(engine.site, "to-db")
+    link = PROXY.link(engine.site, "db")
     [before] = [row.pid for row in engine.status() if row.name == "faults"]
     anyio.run(engine.crash, "faults")
     wait_until(lambda: _is_back(engine, before))
