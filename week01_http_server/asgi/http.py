@@ -123,7 +123,9 @@ class AsgiExchange(Exchange):
             if not 200 <= status <= 999:
                 raise ProtocolMisuse(f"{status!r} is no status of a final answer")
             # Sent with the first piece of body: until then an error can still become a 500.
-            self.start(status, message.get("headers", ()))
+            # Names ought to be lower-case, and fields may be lists: Django sends "Content-Type".
+            headers = message.get("headers", ())
+            self.start(status, [(name.lower(), value) for name, value in headers])
             if "trailers" in message:
                 self._trailers_due = bool(message["trailers"])
                 self._trailer_fields: list[tuple[bytes, bytes]] = []
@@ -177,7 +179,7 @@ class AsgiExchange(Exchange):
             about = os.fstat(file)
             if not stat.S_ISREG(about.st_mode):
                 raise ProtocolMisuse(f"{path} is no regular file")
-            if not any(name.lower() == b"content-length" for name, _ in self._headers):
+            if not any(name == b"content-length" for name, _ in self._headers):
                 length = (b"content-length", b"%d" % about.st_size)
                 self._headers = [*self._headers, length]
             if self.request.method != "HEAD":

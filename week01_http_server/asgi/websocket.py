@@ -226,7 +226,8 @@ class WebSocketSession:
         elif kind == "websocket.close":
             self._state = _State.CLOSED
             code = message.get("code")
-            connection.close(1000 if code is None else code, message.get("reason") or "")
+            # "Any string", says the specification; FastAPI sends a list of errors.
+            connection.close(1000 if code is None else code, str(message.get("reason") or ""))
         else:
             raise ProtocolMisuse(f"{kind!r} sent on an open WebSocket")
 

@@ -23,6 +23,9 @@ from week01_http_server.settings import Deadlines, Limits
 # What a queued message costs besides its bytes, so that empty messages are bounded as well.
 MESSAGE_OVERHEAD_BYTES = 64
 
+# A control frame has at most 125 bytes, two of them for the code (RFC 6455, 5.5).
+REASON_MAX_BYTES = 123
+
 
 class Closed(NamedTuple):
     """How a connection ended: the code and reason of the close frame that began it, or 1006."""
@@ -120,11 +123,15 @@ class WebSocketConnection(asyncio.Protocol):
     def close(self, code: int, reason: str = "") -> None:
         """Begin the closing handshake; nothing happens when it is under way already.
 
+        Args:
+            reason: cut where no close frame can carry it whole.
+
         Raises:
-            ValueError: a code or a reason that no close frame can carry (RFC 6455, 7.4).
+            ValueError: a code that no close frame can carry (RFC 6455, 7.4).
         """
         if self._protocol.state is not OPEN:
             return
+        reason = reason.encode()[:REASON_MAX_BYTES].decode("utf-8", "ignore")
         try:
             self._protocol.send_close(code, reason)
         except ProtocolError as error:

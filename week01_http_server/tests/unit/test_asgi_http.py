@@ -12,7 +12,8 @@ import pytest
 from week01_http_server.asgi.application import AsgiApplication
 from week01_http_server.asgi.http import AsgiExchange
 from week01_http_server.asgi.types import ClientDisconnected, ProtocolMisuse, Receive, Scope, Send
-from week01_http_server.exchange import CHUNKED, NONE, AnswerBroken, Exchange, Peer
+from week01_http_server.exchange import AnswerBroken, Exchange, Peer
+from week01_http_server.http1.responses import CHUNKED, NO_BODY
 from week01_http_server.messages import ClientGone, Headers, Request
 from week01_http_server.settings import Settings
 
@@ -40,11 +41,8 @@ class RecordingWire:
             if name == b"content-length":
                 return b"HEAD ", int(value)
         if exchange.request.method == "HEAD":
-            return b"HEAD ", NONE
+            return b"HEAD ", NO_BODY
         return b"HEAD ", CHUNKED if length is None else length
-
-    def trailer_section(self, trailers: Headers) -> bytes:
-        return b"".join(name + b"=" + value + b" " for name, value in trailers)
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
@@ -145,6 +143,12 @@ def test_a_whole_answer_is_one_write() -> None:
     wire = ran(sending(head(headers=[(b"x", b"y")]), body(b"hello")))
     assert wire.written == [b"HEAD hello"]
     assert (wire.status, wire.headers, wire.over) == (200, [(b"x", b"y")], ["answered"])
+
+
+def test_fields_may_be_lists_and_names_of_any_case() -> None:
+    wire = ran(sending(head(headers=([b"Content-Length", b"1"], (b"X", b"y"))), body(b"a")))
+    assert wire.headers == [(b"content-length", b"1"), (b"x", b"y")]
+    assert wire.written == [b"HEAD a"]
 
 
 def test_optional_keys_have_their_defaults() -> None:
@@ -413,8 +417,8 @@ def test_a_cancelled_app_fails_its_request() -> None:
 @pytest.mark.parametrize(
     ("te", "last"),
     [
-        (b"trailers", b"0\r\nsum=1 more=2 "),
-        (b"gzip;q=0.5, Trailers", b"0\r\nsum=1 more=2 "),
+        (b"trailers", b"0\r\nsum: 1\r\nmore: 2\r\n\r\n"),
+        (b"gzip;q=0.5, Trailers", b"0\r\nsum: 1\r\nmore: 2\r\n\r\n"),
         (b"gzip", b"0\r\n\r\n"),
         (b"trailersx", b"0\r\n\r\n"),
     ],
