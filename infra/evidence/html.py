@@ -32,6 +32,7 @@ figure { margin: .75rem 0; padding: .75rem; background: var(--card); border-radi
   max-width: 36rem; }
 svg { display: block; width: 100%; height: auto; }
 @media (max-width: 40rem) {
+  td { overflow-wrap: anywhere; }
   .cards thead { display: none; } .cards tr { display: block; padding: .5rem 0;
     border-bottom: 1px solid var(--rule); }
   .cards td { display: grid; grid-template-columns: 7rem 1fr; border: 0; padding: .1rem 0; }

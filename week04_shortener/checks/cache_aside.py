@@ -50,7 +50,7 @@ class CacheAside:
             },
             attempts=followed.attempts,
             seed=lab.seed,
-            notes=[f"{dict(followed.replicas)} {dict(followed.wrong)}"],
+            notes=[str(followed)],
         )
 
     def judge(self, figures: Figures) -> None:

@@ -194,7 +194,7 @@ async def _herds(lab: Lab, stand: Stand, links: list[Link], hold: Hold) -> Figur
         summary="highest",
         attempts=sum(herd.attempts for herd in herds),
         seed=lab.seed,
-        notes=[f"{dict(herd.replicas)} {dict(herd.wrong)}" for herd in herds],
+        notes=[str(herd) for herd in herds],
     )
 
 

@@ -45,6 +45,12 @@ class Followed:
     def attempts(self) -> int:
         return self.right + self.wrong.total()
 
+    def __str__(self) -> str:
+        """One line for a report: `answered by api1: 50, api2: 50; not right: none`."""
+        by = ", ".join(f"{name}: {number}" for name, number in sorted(self.replicas.items()))
+        wrong = ", ".join(f"{what}: {number}" for what, number in sorted(self.wrong.items()))
+        return f"answered by {by or 'nobody'}; not right: {wrong or 'none'}"
+
     def note(self, ended: Ended) -> None:
         """Count one request."""
         answer = ended.answer
