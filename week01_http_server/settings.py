@@ -74,6 +74,25 @@ class Deadlines:
 
 
 @dataclass(frozen=True, slots=True)
+class Files:
+    """What is served of a directory.
+
+    Attributes:
+        index: name of the file that answers for its directory; empty for none.
+        hidden: also names that begin with a dot (/.well-known/ is always served).
+        precompressed: look for .br, .zst and .gz beside a file.
+        small_max_bytes: up to it a file is sent from memory, above it from its descriptor.
+        memory_bytes: for small files, in each worker; 0 keeps none.
+    """
+
+    index: str = "index.html"
+    hidden: bool = False
+    precompressed: bool = True
+    small_max_bytes: int = 64 * 1024
+    memory_bytes: int = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
 class TlsSettings:
     """A certificate for each name; the first pair answers for names that have none.
 
