@@ -15,6 +15,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from week01_http_server.http1.responses import (
+    CHUNKED,
+    LAST_CHUNK,
+    NO_BODY,
+    UNTIL_CLOSE,
+    Framing,
+    chunk,
+    last_chunk,
+)
 from week01_http_server.messages import ClientGone, Headers, Request
 
 logger = logging.getLogger(__name__)
@@ -23,9 +32,6 @@ Address = tuple[str, int]
 
 # Bytes of a file that one read takes: few system calls, and little memory for each slow client.
 FILE_PIECE_BYTES = 128 * 1024
-
-# What else than a number of bytes an answer's head says about its body.
-CHUNKED, UNTIL_CLOSE, NONE = -1, -2, -3
 
 _NEW, _HEAD, _BODY, _ENDED = range(4)  # how far the answer is
 
@@ -60,15 +66,12 @@ class Wire(Protocol):
 
     def open_answer(
         self, exchange: Exchange, status: int, headers: Headers, length: int | None
-    ) -> tuple[bytes, int]:
+    ) -> tuple[bytes, Framing]:
         """Decide keep-alive and framing; `length` is the whole body's, when known by now.
 
-        Returns the head, and the bytes of body it announces or one of CHUNKED, UNTIL_CLOSE, NONE.
+        Returns the head, and how its body is framed: NO_BODY where none is sent, whatever is said.
         Raises ValueError for headers that must not be sent.
         """
-
-    def trailer_section(self, trailers: Headers) -> bytes:
-        """Trailer fields with the empty line after them; ValueError as in `open_answer`."""
 
     def write(self, data: bytes) -> None: ...
     async def drain(self) -> None:
@@ -244,6 +247,11 @@ class Exchange:
         return self._stage != _NEW
 
     @property
+    def opened(self) -> bool:
+        """Whether bytes of the answer are on their way, so that no other one can be given."""
+        return self._stage == _BODY
+
+    @property
     def ended(self) -> bool:
         """Whether the answer is complete."""
         return self._stage == _ENDED
@@ -321,7 +329,7 @@ class Exchange:
             return
         if self.lost:
             raise ClientGone("the client left before its answer was complete")
-        self._send(b"0\r\n" + self._wire.trailer_section(trailers))
+        self._send(last_chunk(trailers))
         self._finish()
 
     async def send_file(self, file: int, offset: int, count: int) -> None:
@@ -374,10 +382,8 @@ class Exchange:
             if self._left_bytes < 0 or (end and self._left_bytes):
                 raise AnswerBroken("the body is not as long as its Content-Length says")
         elif self._left_bytes == CHUNKED:
-            if data:
-                return (b"%x\r\n%b\r\n0\r\n\r\n" if end else b"%x\r\n%b\r\n") % (len(data), data)
-            return b"0\r\n\r\n" if end else b""  # an empty chunk would end the body
-        elif self._left_bytes == NONE:
+            return chunk(data) + LAST_CHUNK if end else chunk(data)
+        elif self._left_bytes == NO_BODY:
             return b""
         return data
 
