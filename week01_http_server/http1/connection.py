@@ -6,11 +6,13 @@ pieces were (a body may be cut differently, never changed).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from week01_http_server.http1.chunks import ChunkReader
 from week01_http_server.http1.grammar import RefusedError
 from week01_http_server.http1.head import HeadReader
+from week01_http_server.http1.quick import QuickHeads
 from week01_http_server.messages import Headers, Refusal, Request
 from week01_http_server.settings import Limits
 
@@ -31,6 +33,8 @@ class Sink(Protocol):
         """The bytes are no acceptable request; at most once, and nothing follows it."""
 
 
+ReadHead = Callable[[bytes, int], tuple[int, Request | None]]
+
 _HEAD, _LENGTH, _CHUNKED, _HELD, _CLOSED = range(5)
 
 
@@ -43,11 +47,16 @@ class Connection:
     """
 
     __slots__ = (
+        "_between",
         "_chunks",
         "_head",
         "_left",
         "_limits",
         "_mode",
+        "_on_body",
+        "_on_end",
+        "_on_request",
+        "_quick",
         "_request",
         "_requests_left",
         "_rest",
@@ -57,6 +66,13 @@ class Connection:
     def __init__(self, limits: Limits, sink: Sink) -> None:
         self._limits = limits
         self._sink = sink
+        self._on_request = sink.on_request
+        self._on_body = sink.on_body
+        self._on_end = sink.on_end
+        self._quick = QuickHeads(limits).read
+        self._between = (
+            not limits.requests_per_connection_max
+        )  # whether `feed` may go its short way
         self._head = HeadReader(limits)
         self._chunks = ChunkReader(limits)
         self._mode = _HEAD
@@ -93,7 +109,20 @@ class Connection:
     def feed(self, data: bytes) -> None:
         """Parses everything in data and calls the sink."""
         try:
-            self._feed(data)
+            if self._between and data.find(b"\r\n\r\n") == len(data) - 4:
+                # The shortest way, for what comes most: one whole head and nothing else.
+                request = self._quick(data)
+                if request is None:
+                    self._feed(data, self._head.read)
+                elif request.has_body or request.upgrade is not None or not request.keep_alive:
+                    self._begin(request, data, len(data))
+                    self._between = False
+                else:
+                    self._on_request(request)
+                    if self._mode == _HEAD:
+                        self._on_end(())
+            else:
+                self._feed(data, self._read_head)
         except RefusedError as error:
             self.close()
             self._sink.on_refusal(error.refusal)
@@ -123,8 +152,10 @@ class Connection:
         """Ignores everything from now on; may be called by the sink too."""
         self._mode = _CLOSED
         self._rest = b""
+        self._between = False
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: bytes, read_head: ReadHead) -> None:
+        """The general way; read_head takes the first head, and each further one is tried anew."""
         if self._mode == _HELD:
             self._rest += data
             if len(self._rest) > self._limits.read_buffer_bytes:
@@ -137,45 +168,60 @@ class Connection:
         while start < len(data):
             before = start, self._mode
             if self._mode == _HEAD:
-                start = self._read_head(data, start)
+                start, request = read_head(data, start)
+                read_head = self._read_head
+                if request is not None:
+                    self._begin(request, data, start)
             elif self._mode == _LENGTH:
                 start = self._read_length(data, start)
             elif self._mode == _CHUNKED:
-                start = self._chunks.read(data, start, self._sink.on_body)
+                start = self._chunks.read(data, start, self._on_body)
                 if self._chunks.done and self._mode == _CHUNKED:
                     self._end(data, start, self._chunks.trailers)
             if self._mode in (_HELD, _CLOSED) or (start, self._mode) == before:
                 break
         if self._mode not in (_HELD, _CLOSED):
             self._rest = data[start:]
+        self._between = (
+            self._mode == _HEAD
+            and not self._rest
+            and self._head.fresh
+            and not self._limits.requests_per_connection_max
+        )
 
-    def _read_head(self, data: bytes, start: int) -> int:
-        start, request = self._head.read(data, start)
-        if request is None:
-            return start
+    def _read_head(self, data: bytes, start: int) -> tuple[int, Request | None]:
+        if self._head.fresh:
+            end = data.find(b"\r\n\r\n", start) + 4
+            if end > 3:
+                request = self._quick(data[start:end])
+                if request is not None:
+                    return end, request
+        return self._head.read(data, start)
+
+    def _begin(self, request: Request, data: bytes, start: int) -> None:
+        """A head was complete; what follows it begins at start."""
         self._requests_left -= 1
         if not self._requests_left:
             request.keep_alive = False
         self._request = request
         if not request.has_body:
-            self._sink.on_request(request)
+            self._on_request(request)
             if self._mode == _HEAD:
                 self._end(data, start, ())
-            return start
-        if self._head.chunked:
+            return
+        if request.content_length is None:
             self._chunks = ChunkReader(self._limits)
             self._mode = _CHUNKED
         else:
-            self._left = request.content_length or 0
+            self._left = request.content_length
             self._mode = _LENGTH
-        self._sink.on_request(request)
-        return start
+        self._on_request(request)
 
     def _read_length(self, data: bytes, start: int) -> int:
         piece = data[start : start + self._left]
         start += len(piece)
         self._left -= len(piece)
-        self._sink.on_body(piece)
+        self._on_body(piece)
         if not self._left and self._mode == _LENGTH:
             self._end(data, start, ())
         return start
@@ -191,4 +237,4 @@ class Connection:
             self._mode = _HEAD
         else:
             self._mode = _CLOSED
-        self._sink.on_end(trailers)
+        self._on_end(trailers)

@@ -117,31 +117,29 @@ class HeadReader:
 
     Attributes:
         begun: whether a byte of the next request line was taken; empty lines do not count.
+        fresh: whether nothing was taken yet, not even an empty line.
     """
 
     __slots__ = (
-        "_authority",
         "_decisive",
         "_empty_lines",
         "_fields",
         "_limits",
         "_line",
-        "_path",
-        "_query",
+        "_parts",
         "_size",
         "begun",
-        "chunked",
+        "fresh",
     )
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self.begun = False
-        self.chunked = False
+        self.fresh = True
         self._empty_lines = 0
         self._size = 0
         self._line: tuple[bytes, bytes, str] | None = None
-        self._path = self._query = b""
-        self._authority: bytes | None = None
+        self._parts: tuple[bytes, bytes, bytes | None] | None = None
         self._fields: list[tuple[bytes, bytes]] = []
         self._decisive: dict[bytes, list[bytes]] = {}
 
@@ -149,8 +147,7 @@ class HeadReader:
         """Takes whole lines from data, which begins where the last call stopped.
 
         Returns:
-            The offset up to which data was taken, and the request once its head is complete;
-            `chunked` then says how its body is framed.
+            The offset up to which data was taken, and the request once its head is complete.
 
         Raises:
             RefusedError: with the status that says why.
@@ -178,6 +175,7 @@ class HeadReader:
                 if start + 1 == len(data):
                     return start
                 if data[start + 1] == _LF:
+                    self.fresh = False
                     self._empty_lines += 1
                     if self._empty_lines > EMPTY_LINES_MAX:
                         raise RefusedError(400, "too many empty lines before a request")
@@ -187,11 +185,12 @@ class HeadReader:
                 # Judged at its first byte: TLS on a plain port gets its answer at once.
                 raise RefusedError(400, "the request line does not begin with a method")
             self.begun = True
+            self.fresh = False
             end = line_end(data, start, limit, 414, "the request line is too long")
             if end < 0:
                 return start
             self._line = parse_request_line(data[start : end - 1])
-            self._path, self._query, self._authority = split_target(*self._line[:2])
+            self._parts = split_target(*self._line[:2])
             self._size = end + 1 - start
             return end + 1
         return start
@@ -205,34 +204,56 @@ class HeadReader:
             self._decisive.setdefault(field[0], []).append(field[1])
 
     def _finish(self) -> Request:
-        assert self._line is not None
-        method, target, version = self._line
-        fields = self._decisive
-        host = framing.host_of(fields, version)
-        self.chunked = framing.is_chunked(fields, version)
-        length = framing.content_length_of(fields)
-        body_max = self._limits.body_max_bytes
-        if length is not None and body_max and length > body_max:
-            raise RefusedError(413, "the announced body is too large")
-        has_body = self.chunked or bool(length)
-        options = framing.connection_options(fields)
-        request = Request(
-            method=method.decode("ascii"),
-            target=target,
-            path=self._path,
-            query=self._query,
-            authority=host if self._authority is None else self._authority,
-            version=version,
-            headers=self._fields,
-            keep_alive=framing.keeps_alive(options, version),
-            has_body=has_body,
-            content_length=length,
-            expects_continue=framing.expects_continue(fields, version) and has_body,
-            upgrade=framing.upgrade_of(fields, options, version),
+        assert self._line is not None and self._parts is not None
+        request = build_request(
+            self._line, self._parts, self._fields, self._decisive, self._limits.body_max_bytes
         )
         self.begun = False
+        self.fresh = True
         self._empty_lines = 0
         self._line = None
         self._fields = []
         self._decisive = {}
         return request
+
+
+def build_request(
+    line: tuple[bytes, bytes, str],
+    parts: tuple[bytes, bytes, bytes | None],
+    headers: list[tuple[bytes, bytes]],
+    decisive: framing.Decisive,
+    body_max_bytes: int,
+) -> Request:
+    """The request that a grammatical head stands for, once its fields agree with each other.
+
+    Args:
+        line: as `parse_request_line` gives it.
+        parts: as `split_target` gives them.
+        decisive: the values of those of the headers that decide.
+
+    Raises:
+        RefusedError: they contradict each other or what is served here.
+    """
+    method, target, version = line
+    path, query, authority = parts
+    host = framing.host_of(decisive, version)
+    chunked = framing.is_chunked(decisive, version)
+    length = framing.content_length_of(decisive)
+    if length is not None and body_max_bytes and length > body_max_bytes:
+        raise RefusedError(413, "the announced body is too large")
+    has_body = chunked or bool(length)
+    options = framing.connection_options(decisive)
+    return Request(
+        method=method.decode("ascii"),
+        target=target,
+        path=path,
+        query=query,
+        authority=host if authority is None else authority,
+        version=version,
+        headers=headers,
+        keep_alive=framing.keeps_alive(options, version),
+        has_body=has_body,
+        content_length=length,
+        expects_continue=framing.expects_continue(decisive, version) and has_body,
+        upgrade=framing.upgrade_of(decisive, options, version),
+    )
