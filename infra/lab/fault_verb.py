@@ -81,13 +81,19 @@ async def _list(declared: Topology, proxy: FaultProxy, lab: Engine, say: Say) ->
 
 
 async def _put(declared: Topology, proxy: FaultProxy, lab: Engine, wish: Wish, say: Say) -> None:
+    if wish.to in kinds.KINDS or not wish.to:
+        names = ", ".join(link.to for link in proxy.links)
+        raise UsageError(f"a fault on which link? SERVICE=NAME with make; links lead to {names}")
     link = proxy.link(lab.site, wish.to)
     if not wish.kind:
         raise UsageError(f"which fault on {wish.to}? {', '.join(kinds.KINDS)}, or clear")
     fault = kinds.parse(wish.kind, wish.value, wish.jitter, wish.stream)
     stands_s = kinds.seconds(wish.stands) if wish.stands else None
-    proof = await proxy.client(lab.site).leave(link, fault, stands_s)
-    say(str(proof))
+    try:
+        proof = await proxy.client(lab.site).leave(link, fault, stands_s)
+    except FaultError as error:
+        raise FaultError(f"no fault stands on the link to {wish.to}: {error}") from error
+    say(f"{proof.fault} on the link to {wish.to}: {proof.before} before, {proof.during} now")
     end = "until it is cleared" if stands_s is None else f"for {stands_s} s, or until it is cleared"
     say(f"It stands {end}: {_command(declared, wish.to, CLEAR)}")
 

@@ -62,6 +62,8 @@ def make(tmp_path: Path) -> Make:
         ("-j8 week03 down", "[week03][down]"),
         ("week04 test", "[week04][test]"),
         ("week04 kill SERVICE=api1", "[week04][kill][api1]"),
+        ("week04 up FAULTS=1", "[week04][up][--faults]"),
+        ("week04 fault FAULTS=1", "[week04][fault]"),
         ("week04 logs", "[week04][logs]"),
         ("week04 logs FOLLOW=1 SERVICE=api1", "[week04][logs][--follow][api1]"),
         ("week04 logs FOLLOW=0", "[week04][logs]"),
@@ -94,6 +96,11 @@ def test_a_service_name_is_never_run_by_the_shell(make: Make) -> None:
 def test_arguments_of_pytest_are_passed_on(make: Make) -> None:
     done = make("test", "ARGS=-k 'one or two' --timeout=5")
     assert done.stdout.startswith("[--dev][pytest][-k][one or two][--timeout=5]")
+
+
+def test_a_fault_is_put_on_the_link_to_a_service(make: Make) -> None:
+    done = make("week04", "fault", "SERVICE=postgres", "ARGS=latency 200ms --for 5s")
+    assert done.stdout.startswith("[week04][fault][postgres][latency][200ms][--for][5s]")
 
 
 @pytest.mark.parametrize(

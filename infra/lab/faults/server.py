@@ -50,7 +50,7 @@ class FaultProxy(PythonProcess):
 
     @property
     def kind(self) -> str:
-        return "fault proxy"
+        return "fault proxy in Python"
 
     @property
     def port_offsets(self) -> Mapping[str, int]:

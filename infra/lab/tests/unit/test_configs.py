@@ -68,6 +68,23 @@ def test_kafka_is_one_node_on_loopback(site: Site) -> None:
     assert entries["num.partitions"] == "2"
 
 
+def test_kafka_answers_on_a_link_with_the_links_address(site: Site) -> None:
+    linked = replace(site, ports={**site.ports, "to-kafka": 21011, "to-kafka-behind": 21012})
+    text = Kafka(name="kafka", port=4, controller_port=5).properties(linked)
+    entries = dict(line.split("=", 1) for line in text.splitlines())
+    assert ",LINK://127.0.0.1:21012,CONTROLLER" in entries["listeners"]
+    assert entries["advertised.listeners"].endswith(",LINK://127.0.0.1:21011")
+    assert "LINK:PLAINTEXT" in entries["listener.security.protocol.map"]
+
+
+def test_services_are_given_the_link_where_there_is_one(site: Site) -> None:
+    linked = replace(site, ports={**site.ports, "to-db": 21011}, secrets={"p": "x"})
+    database = Postgres(name="db", port=2, database="d", password_secret="p")
+    assert (site.way("db"), linked.way("db")) == ("127.0.0.1:21002", "127.0.0.1:21011")
+    assert database.dsn(linked) == "postgresql://d:x@127.0.0.1:21002/d"
+    assert database.dsn(linked, linked.way("db")) == "postgresql://d:x@127.0.0.1:21011/d"
+
+
 @pytest.mark.parametrize("folder", NASTY)
 def test_no_path_of_the_user_stands_in_kafkas_properties(tmp_path: Path, folder: str) -> None:
     site = site_at(tmp_path / folder)

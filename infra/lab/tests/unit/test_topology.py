@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from infra.lab.errors import UsageError
+from infra.lab.faults import questions
+from infra.lab.faults.server import ProxiedLink, fault_proxy
 from infra.lab.tests.sample import WEEK, light_week, task, web, week, whole_week
-from infra.lab.topology import port_variable, start_order
+from infra.lab.topology import Topology, port_variable, start_order
 
 PORTS = {"front": 21000, "web": 21001, "db": 21002, "cache": 21003}
 
@@ -103,3 +107,31 @@ def test_the_front_door_is_the_service_on_the_base_port() -> None:
 
 def test_secrets_are_those_that_the_servers_ask_for() -> None:
     assert whole_week().all_secrets == ("postgres_superuser", "sample_password")
+
+
+def linked(to: str) -> Topology:
+    """The whole week with one link that can be led through a proxy."""
+    link = ProxiedLink(to, 11, questions.postgres(), behind=12)
+    return replace(whole_week(), faults=fault_proxy("faults", 10, (link,)))
+
+
+def test_links_are_direct_until_they_are_led_through_the_proxy() -> None:
+    direct = linked("db")
+    assert direct.ports({}) == PORTS and "faults" not in direct.names
+    through = direct.with_faults()
+    added = {"faults": 21010, "to-db": 21011, "to-db-behind": 21012}
+    assert through.ports({}) == {**PORTS, **added}
+    assert through.facts.keys() == {"faults"}
+
+
+def test_whoever_needs_the_service_behind_a_link_needs_the_proxy() -> None:
+    needs = {server.name: server.needs for server in linked("db").with_faults().servers}
+    assert needs["task"] == ("db", "faults")
+    assert needs["web"] == ("task", "cache") and needs["db"] == ()
+
+
+def test_a_link_to_nowhere_and_a_week_without_links_are_refused() -> None:
+    with pytest.raises(ValueError, match="unknown 'nowhere'"):
+        linked("nowhere")
+    with pytest.raises(UsageError, match="week99 has no links"):
+        light_week().with_faults()
