@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 
 WEEKS := $(sort $(foreach file,$(wildcard week[0-9][0-9]_*/lab.py),$(firstword $(subst _, ,$(file)))))
-VERBS := up down status logs check test clean kill crash pause resume stop start fault
+VERBS := up down status logs check bench test clean kill crash pause resume stop start fault
 OTHERS := help doctor test lint lock publish footprint
 SETTINGS := ENGINE PORT PORT_% SERVICE FAULTS FOLLOW DEEP SEED YES TARGET TARGET_DSN ARGS UPGRADE LAB_%
 
@@ -106,6 +106,7 @@ endif
 #|2   logs         of all services, or SERVICE=name; FOLLOW=1 goes on
 #|2   test         the week's tests
 #|2   check        measure the week's claims and their controls; DEEP=1 with all repetitions
+#|2   bench        measure the week's speed beside others'; ARGS=--quick for a first look
 #|2   clean        stop and erase the week's data, after asking; YES=1 does not ask
 #|2   kill crash pause resume stop start    the same for one service: SERVICE=name
 #|2   fault        of the link to SERVICE=name: ARGS="latency 200"; needs up FAULTS=1

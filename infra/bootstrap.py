@@ -21,8 +21,8 @@ PYTHON_FLOOR = (3, 11)
 PYTHONS = ("python3.14", "python3.13", "python3.12", "python3.11")
 # A clone under a directory only root may enter keeps its environment and state here instead.
 ROOT_HOMES = "/var/lib/scaling-lab"
-# Verbs that run pytest or its plugins, and so need the development lock.
-DEV_VERBS = ("test", "check")
+# Verbs that need the development lock: pytest and its plugins, and what a week is measured beside.
+DEV_VERBS = ("test", "check", "bench")
 
 
 class BootstrapError(RuntimeError):

@@ -181,6 +181,16 @@ def _week_app(week: str) -> typer.Typer:
         status = run_checks(package, deep=deep, seed=seed, target=target, target_dsn=target_dsn)
         raise typer.Exit(status)
 
+    @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+    def bench(context: typer.Context) -> None:
+        """Measure the week's speed beside others'; further words go to the week's own bench."""
+        root = clone_root()
+        package = packages(root)[week]
+        if not (root / package / "bench" / "__main__.py").is_file():
+            raise LabError(f"{week} has no bench: `./lab {week} check` measures its claims")
+        command = [sys.executable, "-m", f"{package}.bench", *context.args]
+        raise typer.Exit(subprocess.run(command, cwd=root, check=False).returncode)
+
     _add_service_verbs(app, week)
     _add_fault(app, week)
     return app

@@ -52,6 +52,7 @@ def _stamp(lock: str, locks: Path, venv: Path) -> None:
         (["week04", "up", "--engine", "local"], "week04"),
         (["--no-color", "week04", "up"], "week04"),
         (["week04", "test"], "dev"),
+        (["week04", "bench", "--quick"], "dev"),
         (["week99", "up"], "lab"),  # refused by the lab command, which needs no more than this
         (["week4", "up"], "lab"),
         (["doctor", "week04"], "lab"),

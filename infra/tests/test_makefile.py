@@ -69,6 +69,8 @@ def make(tmp_path: Path) -> Make:
         ("week04 logs FOLLOW=0", "[week04][logs]"),
         ("week04 up FOLLOW=1 YES=1 DEEP=1", "[week04][up]"),
         ("week04 check DEEP=1", "[week04][check][--deep]"),
+        ("week04 bench", "[week04][bench]"),
+        ("week04 bench ARGS=--quick", "[week04][bench][--quick]"),
         ("week04 clean YES=1", "[week04][clean][--yes]"),
         ("doctor", "[doctor]"),
         ("test", "[--dev][pytest]"),
