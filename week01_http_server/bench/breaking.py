@@ -1,0 +1,277 @@
+"""Finds how many connections at once a server bears, and what runs out then.
+
+    python -m week01_http_server.bench.breaking raw
+    python -m week01_http_server.bench.breaking raw --descriptors 20000
+    python -m week01_http_server.bench.breaking raw --burst --backlog 5
+    python -m week01_http_server.bench.breaking raw-alone
+    python -m week01_http_server.bench.breaking server --descriptors 20000
+
+It starts the server itself, on loopback, opens more and more connections, asks twice on each, and
+narrows the number down between the last step that went well and the first that did not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+
+from benchmarks.client.process import allow_descriptors, run_in_loop
+from infra.lab.engines.local.ports import free_ports
+from infra.lab.errors import LabError
+from week01_http_server.bench.contestants import HOST, Contestant, Serves, Start
+from week01_http_server.bench.diagnosis import Step, next_try, reason
+from week01_http_server.bench.processes import Running, running
+
+LADDER = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+MOST = 10_000
+TRIES_MAX = 10
+TIMEOUT_S = 5.0
+SAMPLE_S = 0.25
+FREED_S = 15.0
+SPARE = 200
+AT_ONCE = 64
+REQUEST = b"GET / HTTP/1.1\r\nHost: breaking\r\n\r\n"
+NETSTAT = Path("/proc/net/netstat")
+
+COMMANDS = {
+    "raw": ("-m", "week01_http_server.raw"),
+    "raw-alone": ("-m", "week01_http_server.raw", "--one-at-a-time"),
+}
+
+
+class Attempt:
+    """One step: so many connections, of which at most `at_once` are being opened."""
+
+    def __init__(self, server: Running, connections: int, at_once: int) -> None:
+        self._server, self._connections = server, connections
+        self._turn = asyncio.Semaphore(at_once)
+        self._all_open = asyncio.Event()
+        self._settled = 0
+        self._failures: Counter[str] = Counter()
+        self._slowest_s = 0.0
+        self._descriptors = self._threads = self._memory = 0
+
+    async def run(self) -> Step:
+        """Open, ask, hold until everybody was answered or given up, ask again, close."""
+        process = self._server.tree()[0]
+        overflows, cpu_s, began = _overflows(), self._server.cpu_s(), time.monotonic()
+        self._server.empty_log()
+        sampler = asyncio.create_task(self._sample())
+        try:
+            ends = await asyncio.gather(*(self._connection() for _ in range(self._connections)))
+        finally:
+            sampler.cancel()
+        ended, busy = True, 0.0
+        with contextlib.suppress(LabError):
+            busy = (self._server.cpu_s() - cpu_s) / (time.monotonic() - began)
+            ended = False
+        after = _overflows()
+        return Step(
+            connections=self._connections,
+            answered=sum(ends),
+            failures=dict(self._failures),
+            slowest_s=self._slowest_s,
+            descriptors=self._descriptors,
+            descriptors_max=0 if ended else _descriptors_max(process),
+            threads=self._threads,
+            memory_bytes=self._memory,
+            overflows=None if overflows is None or after is None else after - overflows,
+            busy=busy,
+            last_words=self._server.last_words() if ended or self._server.log_bytes() else "",
+            ended=ended,
+        )
+
+    async def _connection(self) -> bool:
+        port = self._server.start.port
+        writer: asyncio.StreamWriter | None = None
+        try:
+            try:
+                async with self._turn:
+                    began = time.monotonic()
+                    async with asyncio.timeout(TIMEOUT_S):
+                        reader, writer = await asyncio.open_connection(HOST, port)
+                        await _ask(reader, writer)
+                    self._slowest_s = max(self._slowest_s, time.monotonic() - began)
+            finally:
+                self._settle()
+            await self._all_open.wait()
+            async with asyncio.timeout(TIMEOUT_S):
+                await _ask(reader, writer)
+        except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError) as error:
+            self._failures[_named(error)] += 1
+            return False
+        finally:
+            if writer is not None:
+                writer.transport.abort()
+        return True
+
+    def _settle(self) -> None:
+        self._settled += 1
+        if self._settled == self._connections:
+            self._look()
+            self._all_open.set()
+
+    async def _sample(self) -> None:
+        while True:
+            await asyncio.sleep(SAMPLE_S)
+            self._look()
+
+    def _look(self) -> None:
+        with contextlib.suppress(LabError, psutil.Error):
+            tree = self._server.tree()
+            busiest = max(tree, key=lambda one: one.num_fds())
+            self._descriptors = max(self._descriptors, busiest.num_fds())
+            self._threads = max(self._threads, sum(one.num_threads() for one in tree))
+            self._memory = max(self._memory, sum(one.memory_info().rss for one in tree))
+
+
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(REQUEST)
+    head = await reader.readuntil(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200 "):
+        raise ValueError(head.decode("latin-1").splitlines()[0])
+    length = next(
+        int(line.partition(b":")[2])
+        for line in head.lower().split(b"\r\n")
+        if line.startswith(b"content-length:")
+    )
+    await reader.readexactly(length)
+
+
+def _named(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer in {TIMEOUT_S:g} s"
+    if isinstance(error, asyncio.IncompleteReadError):
+        return "closed without an answer"
+    return str(error) if isinstance(error, ValueError) else type(error).__name__
+
+
+def _overflows() -> int | None:
+    """How often the kernel dropped a handshake since it started, its queue being full."""
+    try:
+        names, values = [
+            line.split() for line in NETSTAT.read_text().splitlines() if line.startswith("TcpExt:")
+        ]
+    except (OSError, ValueError):
+        return None
+    return int(dict(zip(names, values, strict=True)).get("ListenOverflows", 0))
+
+
+def _descriptors_max(process: psutil.Process) -> int:
+    limit = getattr(process, "rlimit", None)
+    if limit is None:  # macOS: the server was given ours
+        import resource
+
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return int(limit(psutil.RLIMIT_NOFILE)[0])
+
+
+async def _freed(server: Running, baseline: int) -> None:
+    """Wait until the server has closed what the last step left."""
+    end_s = time.monotonic() + FREED_S
+    while time.monotonic() < end_s:
+        if max(one.num_fds() for one in server.tree()) <= baseline:
+            return
+        await asyncio.sleep(SAMPLE_S)
+    raise LabError("the server still holds connections of the last step")
+
+
+def contestant(name: str, descriptors: int, backlog: int) -> Contestant:
+    """The server called `name`, with its limit of descriptors set by the shell that starts it."""
+
+    def command(start: Start) -> tuple[str, ...]:
+        if name == "server":
+            raise LabError("not yet")
+        else:
+            words = (sys.executable, *COMMANDS[name], "--port", str(start.port))
+        limited = f'ulimit -n {descriptors} && exec "$@"'
+        return ("/bin/sh", "-c", limited, "sh", *words, "--backlog", str(backlog))
+
+    return Contestant(name, name, lambda: "", frozenset({Serves.HELLO}), command)
+
+
+def search(server: Running, at_once: int, most: int, backlog: int) -> Step:
+    """Climb, then narrow down; the least that failed, or the most that went well."""
+
+    async def tried(connections: int) -> Step:
+        step = await Attempt(server, connections, min(at_once, connections)).run()
+        print(_line(step, backlog), flush=True)
+        if not step.ended:
+            await _freed(server, baseline)
+        return step
+
+    baseline = max(one.num_fds() for one in server.tree())
+    good, worst = 0, None
+    for connections in (*(number for number in LADDER if number < most), most):
+        step = run_in_loop(lambda number=connections: tried(number))  # type: ignore[misc]
+        if not step.whole:
+            worst = step
+            break
+        good, best = connections, step
+    if worst is None:
+        return best
+    for _ in range(TRIES_MAX):
+        middle = next_try(good, worst.connections)
+        if middle is None or worst.ended:
+            break
+        step = run_in_loop(lambda number=middle: tried(number))  # type: ignore[misc]
+        if step.whole:
+            good = middle
+        else:
+            worst = step
+    return worst
+
+
+def _line(step: Step, backlog: int) -> str:
+    dropped = "?" if step.overflows is None else str(step.overflows)
+    return (
+        f"{step.connections:>6} {step.answered:>9} {step.slowest_s * 1000:>11.0f} "
+        f"{step.descriptors:>12} {step.threads:>8} {step.memory_bytes / 2**20:>7.0f} "
+        f"{100 * step.busy:>5.0f} {dropped:>8}  "
+        + ", ".join(f"{many} {what}" for what, many in step.failures.items())
+    )
+
+
+def main() -> int:
+    """Search and say; the exit status is 0 also where it broke: that is the answer."""
+    options = argparse.ArgumentParser(prog="breaking", description="How many connections, and why.")
+    options.add_argument("server", choices=[*COMMANDS, "server"])
+    options.add_argument("--most", type=int, default=MOST, help="connections to stop at")
+    options.add_argument("--descriptors", type=int, default=1024, help="the server's ulimit -n")
+    options.add_argument("--backlog", type=int, default=128)
+    options.add_argument("--burst", action="store_true", help=f"all at once, not {AT_ONCE}")
+    chosen = options.parse_args()
+    if not 1 <= chosen.most <= MOST:
+        options.error(f"--most is from 1 to {MOST}")
+    one = contestant(chosen.server, chosen.descriptors, chosen.backlog)
+    try:
+        allow_descriptors(chosen.most + SPARE)
+        with tempfile.TemporaryDirectory(prefix="breaking-") as folder:
+            start = Start(free_ports(1)[0], Serves.HELLO, Path(folder), Path(folder) / "run")
+            with running(one, start) as server:
+                server.wait_until_ready("/")
+                print(" tried  answered  slowest, ms  descriptors  threads     MiB  CPU%  dropped")
+                last = search(
+                    server, chosen.most if chosen.burst else AT_ONCE, chosen.most, chosen.backlog
+                )
+    except LabError as error:
+        sys.stderr.write(f"breaking: {error}\n")
+        return error.exit_code
+    if last.whole:
+        print(f"{chosen.server} bears {last.connections} connections: no more were tried")
+    else:
+        print(f"{chosen.server} breaks at {last.connections} connections")
+        print(reason(last, chosen.backlog))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
