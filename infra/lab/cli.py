@@ -26,7 +26,6 @@ from infra.lab import console, doctor, fault_verb, logs, wiring
 from infra.lab.engines.base import Engine, ServiceStatus
 from infra.lab.errors import LabError, UsageError
 from infra.lab.fault_verb import Wish
-from infra.lab.faults.kinds import KINDS
 from infra.lab.topology import Topology
 from infra.lab.weeks import packages, title, topology
 
@@ -226,14 +225,14 @@ def _add_service_verbs(app: typer.Typer, week: str) -> None:
 
 
 def _add_fault(app: typer.Typer, week: str) -> None:
-    """Faults on the links between services."""
-
     @app.command()
     def fault(
         service: Annotated[
             str, typer.Argument(help="Where the link leads.", autocompletion=_service_names)
         ] = "",
-        kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)}, or clear.")] = "",
+        kind: Annotated[
+            str, typer.Argument(help="The fault, or clear.", autocompletion=fault_verb.kinds_like)
+        ] = "",
         value: Annotated[str, typer.Argument(help="200ms of latency, 50KB/s.")] = "",
         jitter: Annotated[str, typer.Option(help="Of a latency: 20ms.")] = "",
         stands: Annotated[str, typer.Option("--for", help="30s, 5m; else until clear.")] = "",

@@ -39,6 +39,11 @@ class Wish:
     stands: str = ""
 
 
+def kinds_like(incomplete: str) -> list[str]:
+    """Completion of a fault's name."""
+    return [kind for kind in (*kinds.KINDS, CLEAR) if kind.startswith(incomplete)]
+
+
 async def run(declared: Topology, lab: Engine, wish: Wish, say: Say) -> None:
     """Do what the words ask for. Raises LabError with one line for the user."""
     proxy = _proxy(declared, lab)

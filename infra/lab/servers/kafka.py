@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import logging
 import shutil
 import uuid
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +35,8 @@ JVM_OPTIONS = (
     *("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
     *("-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true", NO_PERF_DATA),
 )
+
+_PROBING: ContextVar[bool] = ContextVar("probing", default=False)
 
 _LOGGING = """\
 # Kafka's own log goes to standard output: the lab keeps and rotates it.
@@ -156,6 +160,14 @@ class Kafka(Server):
         )
 
     async def probe(self, site: Site) -> None:
+        logging.getLogger("aiokafka").addFilter(_not_of_a_probe)  # a second time changes nothing
+        probing = _PROBING.set(True)
+        try:
+            await self._probe(site)
+        finally:
+            _PROBING.reset(probing)
+
+    async def _probe(self, site: Site) -> None:
         admin = AIOKafkaAdminClient(
             bootstrap_servers=site.address(self.name), request_timeout_ms=PROBE_TIMEOUT_MS
         )
@@ -170,6 +182,11 @@ class Kafka(Server):
             await admin.close()
         if not cluster["brokers"]:
             raise NotReadyError("no broker is registered yet")
+
+
+def _not_of_a_probe(record: logging.LogRecord) -> bool:
+    """aiokafka logs an error for each question that a starting Kafka does not answer yet."""
+    return not _PROBING.get()
 
 
 def _listeners(addresses: Mapping[str, str]) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import pytest
 
-from infra.lab.errors import LabError
+from infra.lab.engines.local.ports import free_ports
+from infra.lab.errors import LabError, NotReadyError
 from infra.lab.servers.kafka import Kafka
 from infra.lab.servers.postgres import Postgres
 from infra.lab.servers.valkey import Valkey
@@ -75,6 +78,17 @@ def test_kafka_answers_on_a_link_with_the_links_address(site: Site) -> None:
     assert ",LINK://127.0.0.1:21012,CONTROLLER" in entries["listeners"]
     assert entries["advertised.listeners"].endswith(",LINK://127.0.0.1:21011")
     assert "LINK:PLAINTEXT" in entries["listener.security.protocol.map"]
+
+
+def test_a_kafka_that_does_not_answer_yet_is_no_error_in_anybodys_log(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    nobody = replace(site, ports={**site.ports, "kafka": free_ports(1)[0]})
+    with pytest.raises(NotReadyError, match="no answer yet"):
+        anyio.run(Kafka(name="kafka", port=4, controller_port=5).probe, nobody)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    logging.getLogger("aiokafka").error("of a client that is no probe")
+    assert "of a client" in caplog.text
 
 
 def test_services_are_given_the_link_where_there_is_one(site: Site) -> None:
