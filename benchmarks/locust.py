@@ -5,8 +5,8 @@ end: of a run of five seconds, the last of 197 requests that they know is the 17
 the course of a run, and for what failed. See docs.locust.io, "Retrieve test statistics in CSV
 format" and "Command line options".
 
-locust is not in this project's environment (it brings gevent, Flask and 19 others): a missing one
-is one line that says how to get it.
+locust is in the development environment alone (it brings gevent, Flask and 19 others): a missing
+one is one line that says how to get it.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def program() -> Path:
     found = str(beside) if beside.is_file() else shutil.which("locust")
     if found is None:
         raise MissingServerError(
-            "locust is not on this machine: install it beside the lab with `pipx install locust`"
+            "locust is not in this environment: `./lab --dev` before the command builds one with it"
         )
     return Path(found)
 
