@@ -114,6 +114,8 @@ class Settings:
         unix_mode: permissions of that socket; who may write may connect.
         inherit_sockets: take the listening sockets that the service manager passes (sd_listen_fds).
         workers: processes, each with its own listening socket (SO_REUSEPORT).
+        requests_per_worker_max: a worker that has answered so many is replaced by a new one, without
+            a failed request; 0 for never.
         backlog: length of the queue of connections not accepted yet, for each socket.
         proxy_protocol: expect a PROXY protocol header (v1 or v2) from trusted peers.
         trusted_peers: networks whose PROXY header and Forwarded fields are believed; "unix" for
@@ -135,6 +137,7 @@ class Settings:
     unix_mode: int = 0o666
     inherit_sockets: bool = False
     workers: int = 1
+    requests_per_worker_max: int = 0
     backlog: int = 2048
     proxy_protocol: bool = False
     trusted_peers: tuple[str, ...] = ()
