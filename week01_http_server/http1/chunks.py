@@ -23,10 +23,12 @@ EXTENSIONS_MAX_LINES = 16
 
 _TRAILERS_TOO_LARGE = "the trailers are too large or too many"
 
+# Single classes are repeated possessively, so that no line costs more than its length; groups are
+# not: CPython 3.11's possessive repetition of a group can match where it must not.
 _SIZE_LINE = re.compile(
     rb"([0-9A-Fa-f]{1,16}+)"
     rb"(?:[ \t]*+;[ \t]*+" + TOKEN_PATTERN + rb"(?:[ \t]*+=[ \t]*+(?:" + TOKEN_PATTERN + rb'|"'
-    rb'(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*+"))?)*+'
+    rb'(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]++|\\[\t \x21-\x7e\x80-\xff])*"))?)*'
 )
 
 _SIZE, _DATA, _DATA_END, _TRAILERS, _DONE = range(5)

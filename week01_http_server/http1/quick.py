@@ -29,6 +29,7 @@ NAME_MAX_BYTES = 64
 
 _HOST = b"host"
 _NUMBER_SIGN = 0x23
+_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 _names: dict[bytes, bytes] = {}
 
 
@@ -134,12 +135,14 @@ class QuickHeads:
         return request
 
     def _read_other(self, head: bytes) -> Request | None:
-        """Any other method that llhttp knows, with a path as target."""
+        """The other usual methods, with a path as target."""
         method_end = head.find(b" /")
+        method = head[:method_end]
         end = head.find(b" ", method_end + 1)
         target = head[method_end + 1 : end]
         if (
-            not head.startswith(b" HTTP/1.1\r\n", end)
+            method not in _METHODS
+            or not head.startswith(b" HTTP/1.1\r\n", end)
             or _NUMBER_SIGN in target
             or len(head) > self._head_max_bytes
         ):
@@ -149,7 +152,7 @@ class QuickHeads:
         except (HttpParserError, HttpParserUpgrade):
             self._renew()
             return None
-        return self._judge(head[:method_end], target)
+        return self._judge(method, target)
 
     def _judge(self, method: bytes, target: bytes) -> Request | None:
         """Decides by the fields, after llhttp has taken the head."""

@@ -19,7 +19,7 @@ PORT_MAX = 65535
 
 _HOST = re.compile(
     rb"(?:\[(?P<literal>[0-9A-Fa-f:.]++)\]"
-    rb"|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*+)"  # reg-name, also an IPv4 address
+    rb"|(?:[A-Za-z0-9\-._~!$&'()*+,;=]++|%[0-9A-Fa-f]{2})*)"  # reg-name, also an IPv4 address
     rb"(?::(?P<port>[0-9]*+))?"
 )
 _ABSOLUTE = re.compile(rb"(?i:https?)://(?P<authority>[^/?]*+)(?P<rest>.*)", re.DOTALL)
