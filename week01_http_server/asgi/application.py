@@ -71,7 +71,8 @@ class AsgiApplication:
 
     def http_scope(self, exchange: Exchange) -> Scope:
         """The scope for an HTTP request."""
-        return self._scopes.http(exchange.request, *self._ends(exchange))
+        scheme, client, server = self._ends(exchange)
+        return self._scopes.http(exchange.request, scheme, client, server)
 
     def _ends(self, exchange: Exchange) -> tuple[str, Address | None, Address | None]:
         """Scheme, client and server; of trusted peers, what they say of the first two."""

@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 START, BODY, TRAILERS, NOTHING = range(4)
 EXPECTED = ("http.response.start", "http.response.body", "http.response.trailers", "nothing more")
 
+# How far back the reasons of an exception are looked at.
+CAUSES_MAX = 20
+
 # Python 3.12 can run a task's first step at once, which saves a turn of the event loop.
 EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
@@ -81,7 +84,10 @@ class AsgiExchange(Exchange):
             self.abandon()
             raise
         except Exception as error:
-            self.broken(error)
+            if self.lost and stems_from_client(error):
+                self.abandon()
+            else:
+                self.broken(error)
         finally:
             self.task = None
             self._wire.settled(self)
@@ -99,8 +105,9 @@ class AsgiExchange(Exchange):
                     piece = await self.read()
                 except ClientGone:
                     return {"type": "http.disconnect"}
-                self._body_told = self._body_ended
-                return {"type": "http.request", "body": piece, "more_body": not self._body_ended}
+                # Taking a piece makes room: more of the body may have come in by now.
+                self._body_told = self._body_ended and not self._pieces
+                return {"type": "http.request", "body": piece, "more_body": not self._body_told}
         if self._phase != NOTHING:
             await self.gone()
         return {"type": "http.disconnect"}
@@ -198,6 +205,22 @@ class AsgiExchange(Exchange):
         self._phase = NOTHING
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)  # a receive that waits learns that it is over
+
+
+def stems_from_client(error: BaseException) -> bool:
+    """Whether an app raised `error` only because its client is gone: no error of the app.
+
+    Frameworks turn the OSError of `send` into exceptions of their own (Starlette's
+    ClientDisconnect), and task groups into groups.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return all(stems_from_client(inner) for inner in error.exceptions)
+    seen: BaseException | None = error
+    for _ in range(CAUSES_MAX):
+        if seen is None or isinstance(seen, ClientGone):
+            break
+        seen = seen.__cause__ or seen.__context__
+    return isinstance(seen, ClientGone)
 
 
 def _wants_trailers(headers: Headers) -> bool:

@@ -57,7 +57,7 @@ class Lifespan:
         self._task = asyncio.create_task(self._run(), name="lifespan")
         try:
             await self._wait("start up")
-        except LifespanFailed:
+        except BaseException:
             await self._abandon()
             raise
 

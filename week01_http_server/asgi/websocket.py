@@ -19,6 +19,7 @@ from websockets.http11 import Request as Handshake
 from websockets.http11 import Response as HandshakeAnswer
 from websockets.server import ServerProtocol
 
+from week01_http_server.asgi.http import stems_from_client
 from week01_http_server.asgi.types import (
     ASGIApp,
     ClientDisconnected,
@@ -143,7 +144,7 @@ class WebSocketSession:
         except Exception as error:
             if self._connection is None:
                 raise
-            if not isinstance(error, ClientGone):
+            if not (self._connection.closed and stems_from_client(error)):
                 logger.exception("the app raised in a WebSocket: %s", self._scope["path"])
             self._connection.close(CloseCode.INTERNAL_ERROR)
         else:

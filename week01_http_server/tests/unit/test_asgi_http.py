@@ -321,6 +321,50 @@ def test_current_task_and_context_are_of_this_request_alone() -> None:
     assert first is not second
 
 
+@pytest.mark.parametrize("grouped", [False, True])
+def test_an_exception_that_only_says_the_client_left_is_not_logged(
+    grouped: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def answer() -> None:
+            try:
+                await send(head())
+            except OSError:
+                raise RuntimeError("a framework's own name for it") from None
+
+        await receive()
+        await receive()
+        if not grouped:
+            await answer()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(answer())
+
+    async def go() -> None:
+        exchange, wire = await started(app)
+        exchange.lose()
+        await wire.finished.wait()
+
+    asyncio.run(go())
+    assert not caplog.records
+
+
+def test_another_exception_after_the_client_left_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await receive()
+        raise KeyError("while cleaning up")
+
+    async def go() -> None:
+        exchange, wire = await started(app)
+        exchange.lose()
+        await wire.finished.wait()
+
+    asyncio.run(go())
+    assert "while cleaning up" in caplog.text
+
+
 # ---- Apps that break the protocol
 
 
