@@ -28,6 +28,7 @@ from week01_http_server.static.finding import (
     method_answer,
 )
 from week01_http_server.static.memory import Kept, Memory, unchanged
+from week01_http_server.static.sending import FileExchange
 from week01_http_server.static.tree import Tree
 
 _ATTEMPTS = 3
@@ -52,7 +53,7 @@ class FilesApplication:
         DirectoryUnusable: it is no directory, or may not be read.
     """
 
-    exchange_type = Exchange
+    exchange_type: type[Exchange] = FileExchange
 
     def __init__(
         self,
