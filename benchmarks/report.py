@@ -18,7 +18,7 @@ from benchmarks.client.histogram import Distribution, merged
 from benchmarks.client.results import Result
 from benchmarks.locust import LocustResult
 from benchmarks.measurement import Environment, Measurement, Run, Service
-from benchmarks.summaries import by_label, median_and_range, series, summary
+from benchmarks.summaries import NONE, by_label, median_and_range, series, summary
 from benchmarks.wrk import WrkResult
 from infra.evidence import html
 from infra.evidence import plots as lanes
@@ -32,6 +32,7 @@ STYLE = (
 h3 { font-size: 1rem; margin: 1.75rem 0 .25rem; } summary { cursor: pointer; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr));
   gap: .75rem; align-items: start; margin: .75rem 0; } .figures figure { margin: 0; }
+figure svg .back { fill: none; } th + td { overflow-wrap: anywhere; }
 """
 )
 
@@ -180,7 +181,10 @@ def _locust(result: LocustResult) -> str:
             f"{row.requests:,}",
             f"{row.failures:,}",
             f"{row.mean_ms:.3g}",
-            *(f"{row.percentiles_ms.get(one, float('nan')):g}" for one in percents),
+            *(
+                f"{row.percentiles_ms[one]:g}" if one in row.percentiles_ms else NONE
+                for one in percents
+            ),
             f"{row.max_ms:.3g}",
         )
         for row in result.rows

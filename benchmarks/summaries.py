@@ -12,6 +12,9 @@ from benchmarks.measurement import AnyResult, Run
 from benchmarks.wrk import WrkResult
 from infra.evidence.figures import shown
 
+NONE = "\N{EN DASH}"
+"""Where a table has no figure."""
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -114,7 +117,7 @@ def series(runs: Sequence[Run]) -> dict[str, list[float]]:
 def median_and_range(samples: Sequence[float]) -> str:
     """`7.1 (6.9 to 7.4)`; of one sample the sample alone, of none a dash."""
     if not samples:
-        return "\N{EN DASH}"
+        return NONE
     middle = shown(statistics.median(samples))
     if len(samples) == 1:
         return middle
