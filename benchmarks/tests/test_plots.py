@@ -138,3 +138,17 @@ def test_a_histogram_shows_every_value_once() -> None:
 )
 def test_ticks_are_round_and_reach_the_most(most: float, expected: list[float]) -> None:
     assert svg.ticks(most, 3) == expected
+
+
+def test_a_course_draws_each_series_and_says_its_highest_rate() -> None:
+    root = parsed(plots.course({"requests": [(0, 5), (1, 20)], "failures": [(0, 0)]}, "course"))
+    [line] = [one for one in root.iter(f"{SVG}polyline") if "54.0," in (one.get("points") or "")]
+    ys = [float(point.split(",")[1]) for point in (line.get("points") or "").split()]
+    assert ys[0] > ys[1], "a higher rate stands higher"
+    assert len(list(root.iter(f"{SVG}circle"))) == 1, "one point is a dot"
+    [told] = root.iter(f"{SVG}desc")
+    assert told.text == "requests: at most 20 a second; failures: at most 0 a second"
+    with pytest.raises(ValueError):
+        plots.course({}, "course")
+    with pytest.raises(ValueError):
+        plots.course({"requests": []}, "course")

@@ -17,6 +17,8 @@ from benchmarks.plots import Mark
 from benchmarks.summaries import median_and_range, series, summary
 from benchmarks.tests.test_plots import result
 from infra.lab.errors import UsageError
+from infra.lab.pytest_plugin import isolated
+from infra.lab.tests.sample import light_week
 
 CAPTURED = Path(__file__).with_name("captured")
 ENVIRONMENT = Environment(
@@ -188,3 +190,11 @@ def test_the_clone_and_the_machine_are_asked() -> None:
     told = measurement.here()
     assert re.fullmatch(r"[0-9a-f]{40}|unknown", told.commit)
     assert told.host["processors"]
+
+
+def test_the_topology_is_told_by_the_engine_that_runs_it(tmp_path: Path) -> None:
+    declared = light_week()
+    told = measurement.services(declared, isolated(declared, tmp_path))
+    assert [one.name for one in told] == ["first", "second"]
+    assert told[1].needs == ("first",)
+    assert told[0].address.startswith("http://127.0.0.1:") and "Python" in told[0].server
