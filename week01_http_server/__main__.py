@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from week01_http_server import logs
+from week01_http_server import descriptors, logs
 from week01_http_server.command import PROGRAM, BadCommand, Command, parse
 from week01_http_server.settings import Settings
 from week01_http_server.transport import listeners
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BadCommand, CertificateError) as error:
         return _fail(f"{error} (-h lists the options)", EXIT_BAD_COMMAND)
     logs.configure(command.plan.log_level, "master")
+    descriptors.allow(command.plan.settings.limits.connections_max)
     try:
         slots = _slots(command)
         figures, metrics_url = _metrics(command.plan.settings)

@@ -18,7 +18,6 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -26,19 +25,18 @@ import psutil
 from benchmarks.client.process import allow_descriptors, run_in_loop
 from infra.lab.engines.local.ports import free_ports
 from infra.lab.errors import LabError
-from week01_http_server.bench.contestants import HOST, Contestant, Serves, Start
+from week01_http_server.bench.contestants import PLAIN, Contestant, Serves, Start
+from week01_http_server.bench.crowd import Crowd
 from week01_http_server.bench.diagnosis import Step, next_try, reason
 from week01_http_server.bench.processes import Running, running
 
 LADDER = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 MOST = 10_000
 TRIES_MAX = 10
-TIMEOUT_S = 5.0
 SAMPLE_S = 0.25
 FREED_S = 15.0
 SPARE = 200
 AT_ONCE = 64
-REQUEST = b"GET / HTTP/1.1\r\nHost: breaking\r\n\r\n"
 NETSTAT = Path("/proc/net/netstat")
 
 COMMANDS = {
@@ -48,76 +46,41 @@ COMMANDS = {
 
 
 class Attempt:
-    """One step: so many connections, of which at most `at_once` are being opened."""
+    """One step, and what the server needed for it."""
 
-    def __init__(self, server: Running, connections: int, at_once: int) -> None:
-        self._server, self._connections = server, connections
-        self._turn = asyncio.Semaphore(at_once)
-        self._all_open = asyncio.Event()
-        self._settled = 0
-        self._failures: Counter[str] = Counter()
-        self._slowest_s = 0.0
+    def __init__(self, server: Running) -> None:
+        self._server = server
         self._descriptors = self._threads = self._memory = 0
 
-    async def run(self) -> Step:
-        """Open, ask, hold until everybody was answered or given up, ask again, close."""
-        process = self._server.tree()[0]
-        overflows, cpu_s, began = _overflows(), self._server.cpu_s(), time.monotonic()
-        self._server.empty_log()
+    async def run(self, connections: int, at_once: int) -> Step:
+        """So many connections, of which at most `at_once` are being opened at the same time."""
+        server, process = self._server, self._server.tree()[0]
+        server.empty_log()
+        overflows, cpu_s, began = _overflows(), server.cpu_s(), time.monotonic()
         sampler = asyncio.create_task(self._sample())
         try:
-            ends = await asyncio.gather(*(self._connection() for _ in range(self._connections)))
+            crowd = await Crowd(server.start.port, connections, at_once, self._look).run()
         finally:
             sampler.cancel()
         ended, busy = True, 0.0
         with contextlib.suppress(LabError):
-            busy = (self._server.cpu_s() - cpu_s) / (time.monotonic() - began)
+            busy = (server.cpu_s() - cpu_s) / (time.monotonic() - began)
             ended = False
         after = _overflows()
         return Step(
-            connections=self._connections,
-            answered=sum(ends),
-            failures=dict(self._failures),
-            slowest_s=self._slowest_s,
+            connections=connections,
+            answered=crowd.answered,
+            failures=crowd.failures,
+            slowest_s=max(crowd.opening_s, default=0.0),
             descriptors=self._descriptors,
             descriptors_max=0 if ended else _descriptors_max(process),
             threads=self._threads,
             memory_bytes=self._memory,
             overflows=None if overflows is None or after is None else after - overflows,
             busy=busy,
-            last_words=self._server.last_words() if ended or self._server.log_bytes() else "",
+            last_words=server.last_words() if ended or server.log_bytes() else "",
             ended=ended,
         )
-
-    async def _connection(self) -> bool:
-        port = self._server.start.port
-        writer: asyncio.StreamWriter | None = None
-        try:
-            try:
-                async with self._turn:
-                    began = time.monotonic()
-                    async with asyncio.timeout(TIMEOUT_S):
-                        reader, writer = await asyncio.open_connection(HOST, port)
-                        await _ask(reader, writer)
-                    self._slowest_s = max(self._slowest_s, time.monotonic() - began)
-            finally:
-                self._settle()
-            await self._all_open.wait()
-            async with asyncio.timeout(TIMEOUT_S):
-                await _ask(reader, writer)
-        except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError) as error:
-            self._failures[_named(error)] += 1
-            return False
-        finally:
-            if writer is not None:
-                writer.transport.abort()
-        return True
-
-    def _settle(self) -> None:
-        self._settled += 1
-        if self._settled == self._connections:
-            self._look()
-            self._all_open.set()
 
     async def _sample(self) -> None:
         while True:
@@ -127,31 +90,9 @@ class Attempt:
     def _look(self) -> None:
         with contextlib.suppress(LabError, psutil.Error):
             tree = self._server.tree()
-            busiest = max(tree, key=lambda one: one.num_fds())
-            self._descriptors = max(self._descriptors, busiest.num_fds())
+            self._descriptors = max(self._descriptors, *(one.num_fds() for one in tree))
             self._threads = max(self._threads, sum(one.num_threads() for one in tree))
             self._memory = max(self._memory, sum(one.memory_info().rss for one in tree))
-
-
-async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(REQUEST)
-    head = await reader.readuntil(b"\r\n\r\n")
-    if not head.startswith(b"HTTP/1.1 200 "):
-        raise ValueError(head.decode("latin-1").splitlines()[0])
-    length = next(
-        int(line.partition(b":")[2])
-        for line in head.lower().split(b"\r\n")
-        if line.startswith(b"content-length:")
-    )
-    await reader.readexactly(length)
-
-
-def _named(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer in {TIMEOUT_S:g} s"
-    if isinstance(error, asyncio.IncompleteReadError):
-        return "closed without an answer"
-    return str(error) if isinstance(error, ValueError) else type(error).__name__
 
 
 def _overflows() -> int | None:
@@ -189,11 +130,11 @@ def contestant(name: str, descriptors: int, backlog: int) -> Contestant:
 
     def command(start: Start) -> tuple[str, ...]:
         if name == "server":
-            raise LabError("not yet")
+            words = PLAIN.command(start)
         else:
             words = (sys.executable, *COMMANDS[name], "--port", str(start.port))
         limited = f'ulimit -n {descriptors} && exec "$@"'
-        return ("/bin/sh", "-c", limited, "sh", *words, "--backlog", str(backlog))
+        return ("/bin/sh", "-c", limited, "sh", *words, "--backlog", str(backlog))  # the last wins
 
     return Contestant(name, name, lambda: "", frozenset({Serves.HELLO}), command)
 
@@ -202,7 +143,7 @@ def search(server: Running, at_once: int, most: int, backlog: int) -> Step:
     """Climb, then narrow down; the least that failed, or the most that went well."""
 
     async def tried(connections: int) -> Step:
-        step = await Attempt(server, connections, min(at_once, connections)).run()
+        step = await Attempt(server).run(connections, at_once)
         print(_line(step, backlog), flush=True)
         if not step.ended:
             await _freed(server, baseline)

@@ -18,7 +18,8 @@ from week01_http_server.bench import apps
 
 HOST = "127.0.0.1"
 BACKLOG = 2048
-HERE = "week01_http_server.bench"
+SERVER = "week01_http_server"
+HERE = f"{SERVER}.bench"
 FILES = "files"
 """Folder in the folder that is served; granian has its files under a path of their own."""
 
@@ -154,6 +155,14 @@ def _granian(start: Start) -> tuple[str, ...]:
     )
 
 
+def _ours(*served: str) -> Callable[[Start], tuple[str, ...]]:
+    return lambda start: _python(SERVER, *served, *_bound(start), _log_option(start))
+
+
+def _files(start: Start) -> tuple[str, ...]:
+    return _ours("--directory", str(start.folder))(start)
+
+
 def _folder(start: Start) -> dict[str, str]:
     return {apps.FOLDER: str(start.folder)}
 
@@ -198,4 +207,26 @@ FLOOR = Contestant(
     frozenset({Serves.HELLO}),
     lambda start: _python(f"{HERE}.floor", str(start.port)),
 )
-CONTESTANTS = (NGINX, FLOOR, GRANIAN, UVICORN)
+PLAIN = Contestant(
+    "ours, plain",
+    "this server with a plain handler, as `python -m week01_http_server` runs it; every check, "
+    "limit and deadline on",
+    _floor_version,
+    HELLO,
+    _ours(),
+)
+ASGI = Contestant(
+    "ours, ASGI",
+    "this server with the same ASGI app as granian and uvicorn",
+    _floor_version,
+    HELLO,
+    _ours(f"{HERE}.apps:hello"),
+)
+STATIC = Contestant(
+    "ours, files",
+    "this server with --directory",
+    _floor_version,
+    frozenset({Serves.FILES}),
+    _files,
+)
+CONTESTANTS = (NGINX, PLAIN, ASGI, STATIC, GRANIAN, UVICORN, FLOOR)

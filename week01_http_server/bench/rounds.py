@@ -57,7 +57,7 @@ Say = Callable[[str], None]
 
 
 def measure(case: Case, servers: Sequence[Running], depth: Depth, say: Say) -> list[Cell]:
-    """All rounds of a case, interleaved; a first one warms up and is not kept.
+    """All rounds of a case, interleaved; before more than one, one that warms up and is not kept.
 
     Raises LabError where an answer was wrong: its rate would be one of failures.
     """
@@ -65,7 +65,7 @@ def measure(case: Case, servers: Sequence[Running], depth: Depth, say: Say) -> l
     if case.rate_per_s is not None:
         many, seconds = depth.open_rounds, depth.open_seconds
     found: dict[str, list[Round]] = {one.contestant.name: [] for one in servers}
-    for server in servers:
+    for server in servers if many > 1 else ():
         _one_round(case, server, 1)
     for number in range(many):
         # Turned round by round, so that nobody always runs after the same neighbour.
