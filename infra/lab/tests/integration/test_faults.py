@@ -26,7 +26,8 @@ from infra.lab.topology import Topology
 
 pytestmark = pytest.mark.integration
 
-LATE_S = 0.3
+LATE_S = 1.0
+"""Long enough that no busy machine takes it for nothing."""
 
 
 def _week(*links: ProxiedLink, **servers: Valkey | Kafka) -> Topology:
@@ -83,12 +84,12 @@ def test_a_fault_stands_with_its_proof_until_it_is_cleared(
     engine: LocalEngine, fault: Verb
 ) -> None:
     assert standing(engine) == "none"
-    first, second = fault(Wish("cache", "latency", "300ms", stream="up"))
-    assert first.startswith("300 ms latency on the link to cache:") and " before, 30" in first
+    first, second = fault(Wish("cache", "latency", "1s", stream="up"))
+    assert first.startswith("1000 ms latency on the link to cache:") and " before, " in first
     assert second.endswith("make week99 fault SERVICE=cache ARGS=clear")
-    assert standing(engine) == "cache: latency 300 ms up"
+    assert standing(engine) == "cache: latency 1000 ms up"
     assert answers_after_s(engine) >= LATE_S
-    assert any("latency 300 ms up" in line for line in fault(Wish()))
+    assert any("latency 1000 ms up" in line for line in fault(Wish()))
     assert fault(Wish("cache", "clear"))[0].startswith("cache: no fault, an answer after")
     assert standing(engine) == "none"
     assert answers_after_s(engine) < LATE_S
@@ -193,6 +194,6 @@ def test_kafkas_clients_stay_on_the_link_that_they_came_by(make: Make) -> None:
         await admin.close()
 
     anyio.run(topic)
-    said(KAFKA, engine, Wish("kafka", "latency", "300"))
+    said(KAFKA, engine, Wish("kafka", "latency", "1s"))
     assert anyio.run(produce_s, site, site.way("kafka")) >= LATE_S
     assert anyio.run(produce_s, site, site.address("kafka")) < LATE_S
