@@ -145,7 +145,7 @@ class Preface(Phase):
         )
 
     def retire(self) -> None:
-        self._transport.abort()
+        self.due_at = min(self.due_at, self._state.clock.last_request_due)
 
 
 class Upgraded(Phase):

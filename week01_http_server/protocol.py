@@ -172,7 +172,9 @@ class HttpProtocol(Channel):
         if self._busy or not self._core.idle:
             return
         clock = self._state.clock
-        if clock.idle_due - self.due_at > QUIET_S:
+        # Who has connected a moment ago is about to ask, like who was answered a moment ago.
+        since_due = clock.head_due if self._head_timing == _FRESH else clock.idle_due
+        if since_due - self.due_at > QUIET_S:
             self._end()
         else:
             self.due_at = min(self.due_at, clock.last_request_due)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
 import ssl as tls
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from week01_http_server.deadlines import Clock, Timer
 from week01_http_server.handlers import Application, Observer
@@ -21,6 +23,8 @@ logger = logging.getLogger(__name__)
 # Turns of the event loop in which what waits in the accept queue is still accepted before the
 # listening sockets are closed: closing one resets the connections that nobody has accepted.
 LAST_ACCEPTS = 3
+# How long TLS handshakes may take that are under way when the server stops.
+LAST_HANDSHAKES_S = 1.0
 # What handlers are given after their cancellation, at close.
 CANCEL_S = 1.0
 
@@ -51,6 +55,7 @@ class Server:
         self._listeners: list[asyncio.Server] = []
         self._state: ServerState | None = None
         self._timer: Timer | None = None
+        self._tls = False
 
     @property
     def state(self) -> ServerState:
@@ -80,6 +85,7 @@ class Server:
             self._settings, self._app, clock, observer=self._observer, preface=self._preface
         )
         self._state = state
+        self._tls = ssl is not None
         self._timer = Timer(loop, clock, state.guests)
         self._timer.start()
         for sock in sockets:
@@ -94,7 +100,12 @@ class Server:
     ) -> asyncio.Server:
         settings = self._settings
         handshake_s = (settings.deadlines.tls_handshake_s or None) if ssl is not None else None
-        create = loop.create_unix_server if _is_unix(sock) else loop.create_server
+        create: Callable[..., Awaitable[asyncio.Server]] = loop.create_server
+        if _is_unix(sock):
+            create = loop.create_unix_server
+            if sys.version_info >= (3, 13):
+                # The socket file may be another process's as well: whoever made it removes it.
+                create = functools.partial(create, cleanup_socket=False)
         return await create(
             lambda: HttpProtocol(state),
             sock=sock,
@@ -113,10 +124,15 @@ class Server:
             await asyncio.sleep(0)
         self._stop_accepting()
         state.draining = True
+        # Who was accepted last is a guest only in one of the next turns, or after its handshake.
+        for _ in range(LAST_ACCEPTS):
+            await asyncio.sleep(0)
+        if self._tls:
+            await asyncio.sleep(LAST_HANDSHAKES_S)
         for guest in tuple(state.guests):
             guest.retire()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.deadlines.drain_s):
+            async with asyncio.timeout(self._settings.deadlines.drain_s or None):
                 await state.deserted()
         if state.guests:
             logger.warning("%d connections were cut at the end of drain_s", len(state.guests))
