@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 WEEKS := $(sort $(foreach file,$(wildcard week[0-9][0-9]_*/lab.py),$(firstword $(subst _, ,$(file)))))
 VERBS := up down status logs check bench test clean kill crash pause resume stop start fault
 OTHERS := help doctor test lint lock publish footprint
-SETTINGS := ENGINE PORT PORT_% SERVICE FAULTS FOLLOW DEEP SEED YES TARGET TARGET_DSN ARGS UPGRADE LAB_%
+SETTINGS := ENGINE PORT PORT_% SERVER SERVICE FAULTS FOLLOW DEEP SEED YES TARGET TARGET_DSN ARGS UPGRADE LAB_%
 
 # ---- The words are judged before anything runs: $(error) ends make at once, with status 2.
 week := $(filter week%,$(MAKECMDGOALS))
@@ -111,6 +111,6 @@ endif
 #|2   kill crash pause resume stop start    the same for one service: SERVICE=name
 #|2   fault        of the link to SERVICE=name: ARGS="latency 200"; needs up FAULTS=1
 #|2
-#|2 Settings: ENGINE=local  PORT=8500  PORT_POSTGRES=8501, and those named above
+#|2 Settings: ENGINE=local  SERVER=uvicorn  PORT=8500  PORT_POSTGRES=8501, and those named above
 #|2
 #|2 make TARGET            without a week

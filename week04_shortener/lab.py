@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from infra.lab.errors import NotReadyError
+from infra.lab.errors import NotReadyError, UsageError
 from infra.lab.faults import questions
 from infra.lab.faults.server import ProxiedLink, fault_proxy
 from infra.lab.servers import http
@@ -31,6 +32,13 @@ TOPIC = "clicks"
 REPLICAS = ("api1", "api2")
 FORWARDERS = ("forwarder1", "forwarder2")
 FACTS_TIMEOUT_S = 3.0
+
+SERVERS = {
+    "week01": ("-m", "week01_http_server"),
+    # By itself it takes a loopback peer's word for who asked; the service must judge that.
+    "uvicorn": ("-m", "uvicorn", "--no-proxy-headers"),
+}
+"""What the replicas may run under; their command lines agree. `SERVER=uvicorn make week04 up`."""
 
 postgres = Postgres(
     name="postgres",
@@ -64,6 +72,14 @@ def settings(site: Site, replica: str) -> Mapping[str, str]:
     }
 
 
+def server() -> tuple[str, ...]:
+    """The words that start the chosen HTTP server. Raises UsageError for an unknown one."""
+    name = os.environ.get("SERVER") or "week01"
+    if name not in SERVERS:
+        raise UsageError(f"SERVER={name} is no server: use {' or '.join(SERVERS)}")
+    return SERVERS[name]
+
+
 def worker(
     name: str, command: str, port: int, replica: str = "", module: str = "week04_shortener"
 ) -> PythonProcess:
@@ -87,19 +103,19 @@ def replica(
     app: str = "week04_shortener.__main__:create_app",
     changed: Mapping[str, str] = MappingProxyType({}),
 ) -> PythonProcess:
-    """One API replica under uvicorn; `changed` are settings that are not the defaults."""
+    """One API replica; `changed` are settings that are not the defaults."""
     return PythonProcess(
         name=name,
         port=port,
         needs=("setup", "valkey"),
         arguments=lambda site: (
-            *("-m", "uvicorn", "--factory", app, "--no-access-log"),
+            *(*server(), "--factory", app, "--no-access-log"),
             *("--host", HOST, "--port", str(site.ports[name])),
-            # The service itself judges whom it trusts: it must see the peer's own address.
-            *("--no-proxy-headers", "--timeout-graceful-shutdown", "5"),
+            *("--timeout-graceful-shutdown", "5"),
         ),
         environment=lambda site: {**settings(site, name), **changed},
         settings_prefix=PREFIX,
+        user_variables=("SERVER",),
     )
 
 

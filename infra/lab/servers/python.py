@@ -31,6 +31,7 @@ class PythonProcess(Server):
         ready_path: answered 200 once the process can do its work; unused for one-shots.
         stop_timeout_s: a drain may take this long.
         settings_prefix: the user's variables that begin so are passed on.
+        user_variables: others that are passed on, or only decide how the process is started.
         skewable: it takes its time from `infra.service.clock`, so a test may move its clock by
             `infra.lab.faults.clock.skew(server.clock_file(site), ...)`.
     """
@@ -40,6 +41,7 @@ class PythonProcess(Server):
     ready_path: str = "/health/ready"
     stop_timeout_s: int = 15
     settings_prefix: str = ""
+    user_variables: tuple[str, ...] = ()
     skewable: bool = False
 
     @property
@@ -67,7 +69,11 @@ class PythonProcess(Server):
     def user_settings(self) -> dict[str, str]:
         """They win over the topology's: `SHORTENER_CACHE_TTL_S=5 make week04 up`."""
         prefix = self.settings_prefix
-        return {k: v for k, v in os.environ.items() if prefix and k.startswith(prefix)}
+        return {
+            name: value
+            for name, value in os.environ.items()
+            if (prefix and name.startswith(prefix)) or name in self.user_variables
+        }
 
     async def probe(self, site: Site) -> None:
         await http.expect_ok(site.ports[self.name], self.ready_path, PROBE_TIMEOUT_S)
