@@ -8,7 +8,7 @@ from pathlib import Path
 from infra.bootstrap import clone_root, lab_home, lab_user
 from infra.lab.engines.base import Engine
 from infra.lab.engines.local.engine import LocalEngine, LocalSettings
-from infra.lab.errors import UsageError
+from infra.lab.errors import LabError, UsageError
 from infra.lab.instance import load_ports
 from infra.lab.site import Account
 from infra.lab.topology import Topology
@@ -26,13 +26,20 @@ def engine(
         faults: whether `up` leads the links through the fault proxy, unless the week is up
             already; None for all other verbs: as it was led at the last `up`.
 
-    Raises UsageError for an engine that does not exist, or a week without links.
+    Raises UsageError for an engine that does not exist, or a week without links, and LabError for
+    links that cannot be led anew because the week is up.
     """
     if name not in ENGINES:
         raise UsageError(f"there is no engine {name!r}: engines are {', '.join(ENGINES)}")
     root = lab_home() / declared.week
     if faults:
-        declared = declared.with_faults()
+        through = declared.with_faults()
+        direct = local_engine(declared, root, environ)
+        if load_ports(root, declared) is not None and direct.is_up():
+            raise LabError(
+                f"{declared.week} is up with its links direct: `make {declared.week} down` first"
+            )
+        declared = through
     elif declared.faults is not None:
         through = declared.with_faults()
         if load_ports(root, through) is not None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from infra.lab import wiring
-from infra.lab.errors import UsageError
+from infra.lab.engines.local.engine import LocalEngine
+from infra.lab.errors import LabError, UsageError
 from infra.lab.faults import questions
 from infra.lab.faults.server import ProxiedLink, fault_proxy
 from infra.lab.instance import save_ports
@@ -53,6 +54,17 @@ def test_verbs_take_the_week_as_it_was_brought_up(home: Path) -> None:
 def test_the_next_up_begins_direct_again(home: Path) -> None:
     record(home, DECLARED.with_faults())
     assert names(DECLARED, False) == ("web",)
+
+
+def test_what_is_up_keeps_its_links_as_they_are(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LocalEngine, "is_up", lambda engine: True)
+    record(home, DECLARED.with_faults())
+    assert names(DECLARED, False) == names(DECLARED, True) == ("web", "faults")
+    record(home, DECLARED)
+    with pytest.raises(LabError, match="links direct: `make week99 down` first"):
+        names(DECLARED, True)
 
 
 def test_a_week_without_links_has_none_to_lead(home: Path) -> None:
