@@ -42,6 +42,8 @@ REFUSED = {
     "--ssl-cert-reqs": "it asks clients for no certificates",
     "--ssl-ca-certs": "it asks clients for no certificates",
     "--ssl-ciphers": "the ciphers are OpenSSL's defaults",
+    "--no-date-header": "a server with a clock sends Date (RFC 9110, section 6.6.1)",
+    "--version": "it has none of its own: 'git log -1' tells",
     "--header": "it adds no headers of yours: the app, or a middleware, does",
     "--limit-max-requests-jitter": "workers are replaced one at a time anyway",
     "--timeout-worker-healthcheck": "a worker is known to be dead at once, by its pipe",

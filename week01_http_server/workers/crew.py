@@ -284,7 +284,7 @@ class Crew:
         if story.stopping:
             return
         story.renew &= set(self.workers()) - self._leaving
-        if story.reloading and not story.renew:
+        if story.reloading and not story.renew and all(slot.serving for slot in self._slots):
             story.reloading = False
             self._hands.renewed()
         if story.reload_again and story.announced and not story.reloading:
