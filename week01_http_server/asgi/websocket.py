@@ -17,6 +17,7 @@ from websockets.frames import CloseCode
 from websockets.headers import parse_subprotocol
 from websockets.http11 import Request as Handshake
 from websockets.http11 import Response as HandshakeAnswer
+from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 from week01_http_server.asgi.http import stems_from_client
@@ -67,18 +68,19 @@ def judge_handshake(
     """What the protocol says to a request for a WebSocket.
 
     Returns:
-        the protocol's state, its answer (101 when the handshake is good, else the refusal), and
-        the subprotocols that the client offers.
+        the protocol as it is after the handshake, the answer (101 when the handshake is good, else
+        the refusal), and the subprotocols that the client offers.
     """
     fields = Headers()
     for name, value in request.headers:
         fields[name.decode("latin-1")] = value.decode("latin-1")
-    protocol = ServerProtocol(
+    # One to judge the handshake, another that is open: the first would read the request itself.
+    judge = ServerProtocol(
         extensions=[DEFLATE] if settings.ws_deflate else None,
-        max_size=settings.limits.ws_message_max_bytes or None,
         select_subprotocol=lambda _protocol, _offered: None,  # the app chooses, when it accepts
     )
-    answer = protocol.accept(
+    protocol = ServerProtocol(state=OPEN, max_size=settings.limits.ws_message_max_bytes or None)
+    answer = judge.accept(
         Handshake(
             path=request.target.decode("latin-1"),
             headers=fields,
@@ -88,6 +90,7 @@ def judge_handshake(
     )
     if answer.status_code != 101:
         return protocol, answer, []
+    protocol.extensions = judge.extensions
     offered = [
         str(name)
         for value in fields.get_all("Sec-WebSocket-Protocol")
@@ -252,10 +255,9 @@ class WebSocketSession:
             _, rest = self._exchange.upgrade(lambda: connection)
         except ClientGone as error:
             raise ClientDisconnected("the client left before its WebSocket was accepted") from error
-        self._protocol.send_response(self._answer)
         self._connection = connection
         self._state = _State.OPEN
-        connection.begin(rest)
+        connection.begin(self._answer.serialize(), rest)
 
 
 def _disconnect(closed: Closed | None) -> Event:

@@ -73,9 +73,10 @@ class WebSocketConnection(asyncio.Protocol):
         """How it ended, as soon as that is known; messages may still wait to be received."""
         return self._closed
 
-    def begin(self, rest: bytes) -> None:
+    def begin(self, answer: bytes, rest: bytes) -> None:
         """Send the answer to the handshake, and take what the client sent right after it."""
-        self._flush()
+        assert self._transport is not None
+        self._transport.write(answer)
         if rest:
             self.data_received(rest)
 
