@@ -19,10 +19,9 @@ from week01_http_server.static.ranges import ByteRange, multipart, ranges_of
 
 ALLOWED = b"GET, HEAD, OPTIONS"
 
-# Fields of a request that can change the answer; without them it is always the whole file.
-DECISIVE = frozenset(
+# Fields of a request that can change what is sent of a file; without them it is all of it.
+CONDITIONAL = frozenset(
     {
-        b"accept-encoding",
         b"if-match",
         b"if-modified-since",
         b"if-none-match",
@@ -131,13 +130,16 @@ def answer(
         headers: of the request, names in lower case.
         boundary: between the parts, should there be several.
     """
+    whole = Answer(200, file.fields, (ByteRange(0, file.size_bytes),), file.size_bytes)
+    headers = [field for field in headers if field[0] in CONDITIONAL]
+    if not headers:
+        return whole
     conditions = conditions_of(headers)
     status = judge(conditions, file.validators, now_s)
     if status == 304:
         return Answer(304, file.described, (), 0)
     if status is not None:
         return text(status, "the file is not as the request's conditions want it", file.described)
-    whole = Answer(200, file.fields, (ByteRange(0, file.size_bytes),), file.size_bytes)
     asked = [value for name, value in headers if name == b"range"]
     if method != "GET" or len(asked) != 1 or not range_holds(conditions.if_range, file.validators):
         return whole

@@ -17,7 +17,7 @@ from week01_http_server.exchange import Exchange
 from week01_http_server.messages import Request, Response
 from week01_http_server.settings import Files
 from week01_http_server.static import pages
-from week01_http_server.static.answers import DECISIVE, Answer, answer
+from week01_http_server.static.answers import CONDITIONAL, Answer, answer
 from week01_http_server.static.conditions import settled
 from week01_http_server.static.finding import (
     Finder,
@@ -90,30 +90,39 @@ class FilesApplication:
         method = request.method
         if method != "GET" and (other := method_answer(method)) is not None:
             return Response(other.status, other.fields, other.filled(b""))
-        decisive = [field for field in request.headers if field[0] in DECISIVE]
-        key = self._key(request.path, decisive) if decisive else request.path
+        key = request.path
+        conditional = False
+        for name, _value in request.headers:
+            if name == b"accept-encoding":
+                key = self._key(request)
+            elif name in CONDITIONAL:
+                conditional = True
         kept = self._memory.get(key)
         if kept is None:
             return None
         if not self._holds(kept):
             self._memory.drop(key)
             return None
-        if not decisive:
-            return Response(200, kept.fields, kept.body)
-        judged = answer(method, decisive, kept.file, self._clock(), _boundary(decisive))
-        return Response(judged.status, judged.fields, judged.filled(kept.body))
+        whole = kept.response
+        if not conditional:
+            return whole
+        headers = request.headers
+        judged = answer(method, headers, kept.file, self._clock(), _boundary(headers))
+        return Response(judged.status, judged.fields, judged.filled(whole.body))
 
-    def _key(self, path: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
-        wanted = self._finder.wanted(self._finder.name_of(path), accept_encoding_of(headers))
-        return key_of(path, wanted)
+    def _key(self, request: Request) -> bytes:
+        name = self._finder.name_of(request.path)
+        wanted = self._finder.wanted(name, accept_encoding_of(request.headers))
+        return key_of(request.path, wanted)
 
     def _holds(self, kept: Kept) -> bool:
         for path, before in kept.facts:
-            now = self._tree.stat(path)
-            if now is None or before is None:
-                if now is not before:
+            if before is None:
+                if self._tree.holds(path):
                     return False
-            elif not unchanged(before, now):
+                continue
+            now = self._tree.stat(path)
+            if now is None or not unchanged(before, now):
                 return False
         return True
 
@@ -164,8 +173,8 @@ class FilesApplication:
         now_s = self._clock()
         # One that changed a moment ago may change again without a trace in its status.
         if found.lasting and all(at is None or settled(at, now_s) for _path, at in found.facts):
-            kept = Kept(found.facts, found.file, found.file.fields, content)
-            self._memory.put(found.key, kept)
+            whole = Response(200, found.file.fields, content)
+            self._memory.put(found.key, Kept(found.facts, found.file, whole))
         return content
 
 

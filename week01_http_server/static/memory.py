@@ -6,7 +6,8 @@ import os
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from week01_http_server.static.answers import Fields, Representation
+from week01_http_server.messages import Response
+from week01_http_server.static.answers import Representation
 
 # What an entry costs beside its body: objects, fields, keys (measured with tracemalloc).
 ENTRY_BYTES = 2048
@@ -24,14 +25,12 @@ class Kept:
         facts: while all of them hold, a look into the directory would find the same: the plain
             file, and the coded ones that were looked for beside it.
         file: what it is sent as.
-        fields: of its 200.
-        body: all its bytes.
+        response: its 200.
     """
 
     facts: tuple[Fact, ...]
     file: Representation
-    fields: Fields
-    body: bytes
+    response: Response
 
 
 def unchanged(before: os.stat_result, now: os.stat_result) -> bool:
@@ -93,4 +92,4 @@ class Memory:
 
 
 def _size(kept: Kept) -> int:
-    return len(kept.body) + ENTRY_BYTES
+    return len(kept.response.body) + ENTRY_BYTES

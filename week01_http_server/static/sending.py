@@ -26,6 +26,11 @@ class FileExchange(Exchange):
 
     async def send_file(self, file: int, offset: int, count: int) -> None:
         """As `Exchange.send_file`."""
+        if not self.opened:
+            # The head alone: with a piece of the file it would be copied three times by us. It
+            # leaves the transport at the end of this turn of the loop.
+            self.write_now(b"")
+            await asyncio.sleep(0)
         while count > 0:
             turn = min(count, TURN_BYTES)
             sent = self._copied(file, offset, turn)

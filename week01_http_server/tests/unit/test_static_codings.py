@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from werkzeug.datastructures import Accept
 from werkzeug.http import parse_accept_header
 
+from week01_http_server.messages import Response
 from week01_http_server.static.answers import representation
 from week01_http_server.static.codings import accepted
 from week01_http_server.static.media_types import compressible, media_type
@@ -102,7 +103,7 @@ def test_what_is_compressed_in_itself_has_no_codings() -> None:
 
 def kept(body: bytes, stat: os.stat_result) -> Kept:
     file = representation("a.txt", b"identity", stat, stat.st_ctime + 10)
-    return Kept(((b"a.txt", stat),), file, file.fields, body)
+    return Kept(((b"a.txt", stat),), file, Response(200, file.fields, body))
 
 
 def test_memory_lets_go_of_what_was_used_longest_ago(tmp_path: Path) -> None:
