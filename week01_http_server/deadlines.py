@@ -99,7 +99,7 @@ def tick_of(deadlines: Deadlines) -> float:
         )
         if deadline_s
     ]
-    shortest_s = min(used, default=TICK_MAX_S)
+    shortest_s = min(used, default=NEVER)
     return min(max(shortest_s / TICKS_PER_DEADLINE, TICK_MIN_S), TICK_MAX_S)
 
 

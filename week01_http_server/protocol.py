@@ -38,9 +38,9 @@ QUIET_S = 1.0
 # What uvloop's and asyncio's transports are born with.
 DEFAULT_HIGH_WATER_BYTES = 64 * 1024
 
-_NONE, _BEGUN, _FRESH = range(
-    3
-)  # whether due_at is a head's deadline, begun or awaited since accept
+# What due_at is the deadline of, where nobody is served: nothing special; a head that has begun,
+# or that is awaited since accept; an idle client's taking of its last answer.
+_NONE, _BEGUN, _FRESH, _TAKING = range(4)
 
 FAILED = Response(
     500, [(b"content-type", b"text/plain; charset=utf-8")], b"the server failed to answer this\n"
@@ -158,14 +158,22 @@ class HttpProtocol(Channel):
         elif self._discard_left:
             self._stop_receiving()
             self._settle()
-        elif self._core.in_head or self._head_timing == _FRESH:
+        elif self._core.in_head or (self._head_timing == _FRESH and not self._state.draining):
             self._core.close()
             self.on_refusal(Refusal(408, "the head of a request did not come in time"))
             self._settle()
-        elif unsent_bytes(self._transport):
-            reset(self._transport)  # a whole idle_s, and it has not taken its answer
+        elif self._still_taking():
+            self.due_at = self._state.clock.write_due
         else:
             self._end()
+
+    def _still_taking(self) -> bool:
+        """Whether an idle client is idle only because it still takes its last answer."""
+        if self._head_timing == _TAKING:
+            return self._is_taken() and self._unsent_bytes > 0
+        self._head_timing = _TAKING
+        self._unsent_bytes = unsent_bytes(self._transport)
+        return self._unsent_bytes > 0
 
     def retire(self) -> None:
         """The server stops. What is begun is finished and says so; who is quiet is let go."""
@@ -585,7 +593,9 @@ class HttpProtocol(Channel):
         high = self._state.limits.write_buffer_bytes
         if high != DEFAULT_HIGH_WATER_BYTES:
             self._transport.set_write_buffer_limits(high=high)
-        self.due_at = self._state.clock.head_due
+        clock = self._state.clock
+        # Accepted while the listening sockets were being closed: it may still ask once.
+        self.due_at = clock.last_request_due if self._state.draining else clock.head_due
 
     def _introduced(self, addresses: tuple[Address, Address] | None, rest: bytes) -> None:
         """The PROXY header is complete."""
