@@ -27,6 +27,9 @@ STEADY_S = 10.0
 START_EXTRA_S = 60.0
 """For imports, on top of lifespan_s."""
 
+HALT_S = 1.0
+"""What a worker may take to end at once: an app that holds up its loop hears no signal."""
+
 END_EXTRA_S = 5.0
 """What a worker may take beyond its own deadlines before it is killed."""
 
@@ -75,7 +78,7 @@ class Hands(Protocol):
         """For the first time every slot serves."""
 
     def renewed(self) -> None:
-        """A reload is complete."""
+        """A reload is complete: new ones serve in every slot, the old ones are leaving."""
 
     def say(self, text: str) -> None:
         """One line for the operator."""
@@ -189,7 +192,7 @@ class Crew:
             return
         self._story.halting = True
         for worker in self.workers():
-            worker.since, worker.kill_at = now, now + END_EXTRA_S
+            worker.since, worker.kill_at = now, now + HALT_S
             self._hands.halt(worker)
 
     # ---- What the workers do

@@ -186,7 +186,7 @@ class Master:
         self._announce()
 
     def renewed(self) -> None:
-        logger.info("reloaded: every worker is a new one")
+        logger.info("reloaded: new workers serve, the old ones finish what they have begun")
 
     def say(self, text: str) -> None:
         logger.warning("%s", text)

@@ -11,6 +11,7 @@ from week01_http_server.workers.crew import (
     BACK_OFF_MAX_S,
     END_EXTRA_S,
     FAILED_STARTS_MAX,
+    HALT_S,
     START_EXTRA_S,
     STEADY_S,
     Crew,
@@ -272,6 +273,13 @@ def test_who_does_not_end_in_time_is_killed() -> None:
     assert scene.later(0.1) == ["kill 1"]
     scene.died(1, "killed by SIGKILL")
     assert scene.crew.finished == 0
+
+
+def test_who_does_not_end_at_once_is_killed_soon() -> None:
+    scene = Scene(1)
+    scene.stop()
+    scene.stop()
+    assert scene.later(HALT_S) == ["kill 1"]
 
 
 def test_who_does_not_start_in_time_is_killed_and_counts_as_failed() -> None:
