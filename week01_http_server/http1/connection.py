@@ -6,7 +6,6 @@ pieces were (a body may be cut differently, never changed).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from week01_http_server.http1.chunks import ChunkReader
@@ -33,8 +32,6 @@ class Sink(Protocol):
         """The bytes are no acceptable request; at most once, and nothing follows it."""
 
 
-ReadHead = Callable[[bytes, int], tuple[int, Request | None]]
-
 _HEAD, _LENGTH, _CHUNKED, _HELD, _CLOSED = range(5)
 
 
@@ -44,6 +41,10 @@ class Connection:
     After a request with `upgrade` the bytes that follow it are held back, because only its
     answer decides what they are: `detach` hands them out, `resume` reads them as requests.
     After a request without keep-alive, and after a refusal, all further bytes are ignored.
+
+    Attributes:
+        idle: between requests, nothing of the next one has come; true to the state when `feed`
+            has returned.
     """
 
     __slots__ = (
@@ -61,6 +62,7 @@ class Connection:
         "_requests_left",
         "_rest",
         "_sink",
+        "idle",
     )
 
     def __init__(self, limits: Limits, sink: Sink) -> None:
@@ -73,6 +75,7 @@ class Connection:
         self._between = (
             not limits.requests_per_connection_max
         )  # whether `feed` may go its short way
+        self.idle = True
         self._head = HeadReader(limits)
         self._chunks = ChunkReader(limits)
         self._mode = _HEAD
@@ -80,11 +83,6 @@ class Connection:
         self._rest = b""  # received and not taken yet
         self._request: Request | None = None  # whose body is being read
         self._requests_left = limits.requests_per_connection_max or -1
-
-    @property
-    def idle(self) -> bool:
-        """Between requests: nothing of the next one has come."""
-        return self._mode == _HEAD and not self._head.begun
 
     @property
     def in_head(self) -> bool:
@@ -109,20 +107,17 @@ class Connection:
     def feed(self, data: bytes) -> None:
         """Parses everything in data and calls the sink."""
         try:
-            if self._between and data.find(b"\r\n\r\n") == len(data) - 4:
-                # The shortest way, for what comes most: one whole head and nothing else.
-                request = self._quick(data)
-                if request is None:
-                    self._feed(data, self._head.read)
-                elif request.has_body or request.upgrade is not None or not request.keep_alive:
-                    self._begin(request, data, len(data))
-                    self._between = False
-                else:
-                    self._on_request(request)
-                    if self._mode == _HEAD:
-                        self._on_end(())
+            # The shortest way, for what comes most: one whole head without body.
+            request = self._quick(data) if self._between else None
+            if request is None:
+                self._feed(data)
+            elif request.has_body or request.upgrade is not None or not request.keep_alive:
+                self._between = self.idle = False
+                self._begin(request, data, len(data))
             else:
-                self._feed(data, self._read_head)
+                self._on_request(request)
+                if self._mode == _HEAD:
+                    self._on_end(())
         except RefusedError as error:
             self.close()
             self._sink.on_refusal(error.refusal)
@@ -152,10 +147,10 @@ class Connection:
         """Ignores everything from now on; may be called by the sink too."""
         self._mode = _CLOSED
         self._rest = b""
-        self._between = False
+        self._between = self.idle = False
 
-    def _feed(self, data: bytes, read_head: ReadHead) -> None:
-        """The general way; read_head takes the first head, and each further one is tried anew."""
+    def _feed(self, data: bytes) -> None:
+        """The general way, for any bytes in any phase."""
         if self._mode == _HELD:
             self._rest += data
             if len(self._rest) > self._limits.read_buffer_bytes:
@@ -168,8 +163,7 @@ class Connection:
         while start < len(data):
             before = start, self._mode
             if self._mode == _HEAD:
-                start, request = read_head(data, start)
-                read_head = self._read_head
+                start, request = self._read_head(data, start)
                 if request is not None:
                     self._begin(request, data, start)
             elif self._mode == _LENGTH:
@@ -182,8 +176,9 @@ class Connection:
                 break
         if self._mode not in (_HELD, _CLOSED):
             self._rest = data[start:]
+        self.idle = self._mode == _HEAD and not self._head.begun
         self._between = (
-            self._mode == _HEAD
+            self.idle
             and not self._rest
             and self._head.fresh
             and not self._limits.requests_per_connection_max

@@ -19,7 +19,7 @@ from httptools.parser.errors import HttpParserError, HttpParserUpgrade
 from week01_http_server.http1 import framing
 from week01_http_server.http1.grammar import RefusedError
 from week01_http_server.http1.head import build_request
-from week01_http_server.http1.targets import is_host, split_target
+from week01_http_server.http1.targets import is_host, split_target, valid_hosts
 from week01_http_server.messages import Request
 from week01_http_server.settings import Limits
 
@@ -28,8 +28,10 @@ NAMES_MAX = 1024
 NAME_MAX_BYTES = 64
 
 _HOST = b"host"
-_NUMBER_SIGN = 0x23
-_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+_VERSION = b" HTTP/1.1\r\n"
+_HEAD_END = b"\r\n\r\n"
+_SPACE, _NUMBER_SIGN = b" #"
+_METHODS = frozenset({b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 _names: dict[bytes, bytes] = {}
 
 
@@ -74,38 +76,37 @@ class _Fields:
 class QuickHeads:
     """Reads heads of one connection that came whole."""
 
-    __slots__ = ("_body_max_bytes", "_feed", "_fields", "_head_max_bytes", "_headers_max")
+    __slots__ = ("_body_max_bytes", "_fields", "_head_max_bytes", "_headers_max", "_llhttp")
 
     def __init__(self, limits: Limits) -> None:
         # A head that is no longer than either limit breaks none.
-        self._head_max_bytes = min(limits.request_line_max_bytes, limits.head_max_bytes)
+        self._head_max_bytes = min(limits.request_line_max_bytes, limits.head_max_bytes) - 4
         self._headers_max = limits.headers_max
         self._body_max_bytes = limits.body_max_bytes
         self._renew()
 
     def _renew(self) -> None:
         self._fields = _Fields()
-        self._feed = HttpRequestParser(self._fields).feed_data
+        self._llhttp = HttpRequestParser(self._fields).feed_data
 
-    def read(self, head: bytes) -> Request | None:
-        """The request of a head that ends in its one empty line; None where that takes the judge.
+    def read(self, data: bytes) -> Request | None:
+        """The request, where data is one whole head and nothing else; None for the judge.
 
         Raises:
             RefusedError: the fields contradict each other or what is served here.
         """
-        if not head.startswith(b"GET /"):
-            return self._read_other(head)
-        end = head.find(b" ", 5)
-        target = head[4:end]
+        end = data.find(_VERSION)
+        target = data[4:end]
         if (
-            not head.startswith(b" HTTP/1.1\r\n", end)
+            data[:5] != b"GET /"
+            or _SPACE in target
             or _NUMBER_SIGN in target
-            or len(head) > self._head_max_bytes
+            or not data.find(_HEAD_END, end) == len(data) - 4 < self._head_max_bytes
         ):
-            return None
+            return self._read_other(data)
         fields = self._fields
         try:
-            self._feed(head)
+            self._llhttp(data)
         except (HttpParserError, HttpParserUpgrade):
             self._renew()
             return None
@@ -115,7 +116,7 @@ class QuickHeads:
             return self._judge(b"GET", target)
         fields.headers = []
         fields.host = None
-        if not is_host(host):
+        if host not in valid_hosts and not is_host(host):
             raise RefusedError(400, "the Host field is not valid")
         path, _, query = target.partition(b"?")
         # Set one by one: half the price of twelve arguments.
@@ -134,28 +135,28 @@ class QuickHeads:
         request.upgrade = None
         return request
 
-    def _read_other(self, head: bytes) -> Request | None:
+    def _read_other(self, data: bytes) -> Request | None:
         """The other usual methods, with a path as target."""
-        method_end = head.find(b" /")
-        method = head[:method_end]
-        end = head.find(b" ", method_end + 1)
-        target = head[method_end + 1 : end]
+        method, _, _ = data.partition(b" ")
+        end = data.find(_VERSION)
+        target = data[len(method) + 1 : end]
         if (
             method not in _METHODS
-            or not head.startswith(b" HTTP/1.1\r\n", end)
+            or target[:1] != b"/"
+            or _SPACE in target
             or _NUMBER_SIGN in target
-            or len(head) > self._head_max_bytes
+            or not data.find(_HEAD_END, end) == len(data) - 4 < self._head_max_bytes
         ):
             return None
         try:
-            self._feed(head)
+            self._llhttp(data)
         except (HttpParserError, HttpParserUpgrade):
             self._renew()
             return None
         return self._judge(method, target)
 
     def _judge(self, method: bytes, target: bytes) -> Request | None:
-        """Decides by the fields, after llhttp has taken the head."""
+        """Decides by all the fields, once llhttp has taken the head."""
         fields = self._fields
         decisive = fields.decisive
         if fields.host is not None:

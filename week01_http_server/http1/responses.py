@@ -39,7 +39,8 @@ _OFTEN_THE_SAME = frozenset(
 )
 """Fields whose values repeat from answer to answer: their lines are worth remembering."""
 
-_lines: dict[tuple[bytes, bytes], bytes] = {}
+lines: Final[dict[tuple[bytes, bytes], bytes]] = {}
+"""Ready lines of fields, as `line_of` made them."""
 
 _STATUS_LINES = {
     status: b"HTTP/1.1 %d %b\r\n"
@@ -128,9 +129,9 @@ def head_bytes(
     """
     parts = [b""]
     for field in headers:
-        line = _lines.get(field)
+        line = lines.get(field)
         if line is None:
-            name, line = _line(field)
+            name, line = line_of(field)
             if name == b"date":
                 date = b""
             elif name == b"server":
@@ -158,7 +159,7 @@ def interim_bytes(status: int, headers: Headers) -> bytes:
     """The head of an interim answer, such as 103 (RFC 9110, section 15.2)."""
     if not 100 <= status < 200 or status == 101:
         raise ValueError("an interim answer has a status from 100 to 199, not 101")
-    return b"".join([_STATUS_LINES[status], *(_line(field)[1] for field in headers), b"\r\n"])
+    return b"".join([_STATUS_LINES[status], *(line_of(field)[1] for field in headers), b"\r\n"])
 
 
 def chunk(data: bytes) -> bytes:
@@ -178,7 +179,7 @@ def last_chunk(trailers: Headers = ()) -> bytes:
     for field in trailers:
         if field[0].lower() in FORBIDDEN_IN_TRAILERS:
             raise ValueError("this field cannot be a trailer: " + field[0].decode("latin-1"))
-        parts.append(_line(field)[1])
+        parts.append(line_of(field)[1])
     parts.append(b"\r\n")
     return b"".join(parts)
 
@@ -204,7 +205,7 @@ def refusal_bytes(
     return head + body
 
 
-def _line(field: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+def line_of(field: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
     """Lower-cased name and checked line of one field; empty lines for those written elsewhere."""
     raw_name, value = field
     name = raw_name.lower()
@@ -221,7 +222,7 @@ def _line(field: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
         return name, b"connection: %b\r\n" % b", ".join(kept) if kept else b""
     line = b"%b: %b\r\n" % (raw_name, value.strip(OWS))
     if name in _OFTEN_THE_SAME and len(line) <= LINE_MAX_BYTES:
-        if len(_lines) >= LINES_MAX:
-            _lines.clear()
-        _lines[field] = line
+        if len(lines) >= LINES_MAX:
+            lines.clear()
+        lines[field] = line
     return name, line

@@ -25,12 +25,13 @@ _HOST = re.compile(
 _ABSOLUTE = re.compile(rb"(?i:https?)://(?P<authority>[^/?]*+)(?P<rest>.*)", re.DOTALL)
 _AUTHORITY_FORM = re.compile(rb"[^:/?@]++:[0-9]++|\[[0-9A-Fa-f:.]++\]:[0-9]++")
 
-_valid_hosts: dict[bytes, None] = {}
+valid_hosts: dict[bytes, None] = {}
+"""What `is_host` has found valid; for those who cannot afford to call it."""
 
 
 def is_host(value: bytes) -> bool:
     """Whether value is uri-host [":" port] (RFC 9110, section 7.2); an empty one is."""
-    if value in _valid_hosts:
+    if value in valid_hosts:
         return True
     match = _HOST.fullmatch(value)
     if match is None:
@@ -44,9 +45,9 @@ def is_host(value: bytes) -> bool:
         except ValueError:
             return False
     if len(value) <= HOST_CACHED_MAX_BYTES:
-        if len(_valid_hosts) >= HOST_CACHE_MAX:
-            _valid_hosts.clear()
-        _valid_hosts[value] = None
+        if len(valid_hosts) >= HOST_CACHE_MAX:
+            valid_hosts.clear()
+        valid_hosts[value] = None
     return True
 
 

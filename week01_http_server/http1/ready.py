@@ -1,0 +1,78 @@
+"""Whole answers of the common kind, built from parts that are ready: RFC 9112, sections 4 and 6.
+
+The common kind is a whole body with a status that has one, to a request of HTTP/1.1 other than
+HEAD, on a connection that persists. `responses` says how every other answer is written, and what
+is wrong with one that cannot be; here is only what it takes to write this kind quickly.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from week01_http_server.http1 import responses
+from week01_http_server.messages import Headers
+
+WRITTEN_ELSEWHERE: Final = frozenset(
+    {b"connection", b"content-length", b"date", b"server", b"transfer-encoding"}
+)
+"""Fields that change what the server writes itself."""
+
+
+class ReadyAnswers:
+    """The beginnings of answers, one for each status, as long as the date is the same.
+
+    Args:
+        server: value of Server; empty for none.
+    """
+
+    __slots__ = ("_beginnings", "_date", "_server")
+
+    def __init__(self, server: bytes) -> None:
+        self._server = server
+        self._date = b""
+        self._beginnings: dict[int, bytes] = {}
+
+    def write(self, status: int, headers: Headers, body: bytes, date: bytes) -> bytes | None:
+        """Head and body; None where `responses` has to decide or to refuse.
+
+        Raises:
+            ValueError: a field that would break the head.
+        """
+        if date is not self._date:
+            self._date = date
+            self._beginnings.clear()
+        beginning = self._beginnings.get(status)
+        if beginning is None:
+            if not 200 <= status <= 599 or responses.is_bodiless("", status):
+                return None
+            beginning = self._begin(status)
+        parts = [beginning]
+        lines = responses.lines
+        for field in headers:
+            line = lines.get(field)
+            if line is None:
+                name, value = field
+                if name == b"content-length":
+                    if value != b"%d" % len(body):
+                        return None
+                    continue
+                name, line = responses.line_of(field)
+                if name in WRITTEN_ELSEWHERE:
+                    return None
+            parts.append(line)
+        parts.append(b"content-length: %d\r\n\r\n" % len(body))
+        parts.append(body)
+        return b"".join(parts)
+
+    def _begin(self, status: int) -> bytes:
+        beginning = responses.head_bytes(
+            status,
+            (),
+            request_version="1.1",
+            keep_alive=True,
+            framing=responses.NO_BODY,
+            date=self._date,
+            server=self._server,
+        ).removesuffix(b"\r\n")
+        self._beginnings[status] = beginning
+        return beginning
