@@ -1,0 +1,52 @@
+"""What the claims run on: the week's own services, and beside them the controls' variants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from infra.lab.servers.python import PythonProcess
+from infra.lab.site import Site
+from week01_http_server.lab import DEMO, level_1, server, topology
+
+HELLO: Final = "hello"
+ALONE: Final = "raw-alone"
+FEW_DESCRIPTORS: Final = "raw-few"
+ROLLING: Final = "rolling"
+ABRUPT: Final = "abrupt"
+GUARDED: Final = "guarded"
+UNGUARDED: Final = "unguarded"
+READER: Final = "reader"
+FLOOR: Final = "floor"
+
+WORKERS: Final = 2
+VARIANTS = "week01_http_server.checks.variants"
+
+
+def _process(name: str, port: int, words: Callable[[str], tuple[str, ...]]) -> PythonProcess:
+    """A process that is told its port in its words."""
+
+    def arguments(site: Site) -> tuple[str, ...]:
+        return ("-m", *words(str(site.ports[name])))
+
+    return PythonProcess(
+        name=name, port=port, arguments=arguments, environment=lambda site: {}, ready_path="/"
+    )
+
+
+with_variants = replace(
+    topology,
+    servers=(
+        *topology.servers,
+        server(HELLO, 20, 21),
+        level_1(ALONE, 22, "--one-at-a-time"),
+        _process(FEW_DESCRIPTORS, 23, lambda port: (VARIANTS, "few-descriptors", port)),
+        server(ROLLING, 24, 25, DEMO, "--workers", str(WORKERS)),
+        _process(ABRUPT, 26, lambda port: (VARIANTS, "abrupt", port)),
+        _process(GUARDED, 27, lambda port: (VARIANTS, "guarded", port)),
+        _process(UNGUARDED, 28, lambda port: (VARIANTS, "unguarded", port)),
+        server(READER, 30, 31, "week01_http_server.checks.reader:app"),
+        _process(FLOOR, 29, lambda port: ("week01_http_server.bench.floor", port)),
+    ),
+)
