@@ -18,7 +18,9 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
 
+from week01_http_server.exchange import Peer
 from week01_http_server.journal import Entry
+from week01_http_server.messages import Request
 from week01_http_server.transport.forwarded import Trust
 
 LINE_MAX_BYTES = 4096
@@ -47,13 +49,13 @@ class LineWriter:
         self._fd = fd
         self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
         self._waiting_bytes = 0
-        self._queue: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[str] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         self._thread.start()
 
-    def write(self, lines: list[bytes]) -> None:
-        """Take lines, each with its newline; returns at once."""
+    def write(self, lines: list[str]) -> None:
+        """Take lines of ASCII, each with its newline; returns at once."""
         size = sum(map(len, lines))
         with self._lock:
             if self._waiting_bytes + size > WAITING_MAX_BYTES:
@@ -75,20 +77,20 @@ class LineWriter:
                 with self._lock:
                     self._waiting_bytes -= len(piece)
 
-    def _pieces(self, lines: list[bytes]) -> list[tuple[bytes, int]]:
+    def _pieces(self, lines: list[str]) -> list[tuple[bytes, int]]:
         """Whole lines together; to a pipe no more at once than stay in one piece."""
         if self._is_file:
-            return [(b"".join(lines), len(lines))]
+            return [("".join(lines).encode(), len(lines))]
         pieces: list[tuple[bytes, int]] = []
-        held: list[bytes] = []
+        held: list[str] = []
         size = 0
         for line in lines:
             if held and size + len(line) > LINE_MAX_BYTES:
-                pieces.append((b"".join(held), len(held)))
+                pieces.append(("".join(held).encode(), len(held)))
                 held, size = [], 0
             held.append(line)
             size += len(line)
-        pieces.append((b"".join(held), len(held)))
+        pieces.append(("".join(held).encode(), len(held)))
         return pieces
 
     def _write(self, data: bytes) -> bool:
@@ -111,52 +113,83 @@ class AccessLog:
         write: is given whole lines (`LineWriter.write`).
         trust: whose word is taken for the client's address.
 
-    Each line has time (UTC, end of the answer), client, method, target, status, bytes (written,
-    head included), duration_ms (from the head's end), request_id (of X-Request-ID) and
-    user_agent; what is not known is null.
+    Each line has time (UTC, end of the answer), client, method, target, status (0: the client left
+    before its answer was begun), bytes (written, head included), duration_ms (from the end of the
+    request's head), request_id (of X-Request-ID) and user_agent; what is not known is null.
     """
 
-    def __init__(self, write: Callable[[list[bytes]], None], trust: Trust) -> None:
+    def __init__(self, write: Callable[[list[str]], None], trust: Trust) -> None:
         self._write = write
         self._trust = trust
-        self._second = -1
+        self._trusts = bool(trust)
+        self._stamped_ms = -1
         self._stamp = ""
 
     def __call__(self, batch: Sequence[Entry]) -> None:
-        self._write([self._line(entry) for entry in batch])
+        self._write([self._line(*entry) for entry in batch])
 
-    def _line(self, entry: Entry) -> bytes:
-        request, peer, status, size, seconds, when = entry
-        second = int(when)
-        if second != self._second:
-            self._second = second
-            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        head = f'{{"time":"{self._stamp}.{int((when - second) * 1000):03d}Z",'
-        tail = f'"status":{status},"bytes":{size},"duration_ms":{seconds * 1000:.3f},'
+    def _line(
+        self,
+        request: Request | None,
+        peer: Peer,
+        status: int,
+        size: int,
+        seconds: float,
+        when: float,
+    ) -> str:
+        now_ms = int(when * 1000)
+        if now_ms != self._stamped_ms:  # under load many answers share a millisecond
+            self._stamped_ms = now_ms
+            second, rest_ms = divmod(now_ms, 1000)
+            day = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._stamp = f'{{"time":"{day}.{rest_ms:03d}Z","client":'
         client = peer.client
         if request is None:
             return (
-                f'{head}"client":{_host(client)},"method":null,"target":null,{tail}'
+                f'{self._stamp}{_host(client)},"method":null,"target":null,"status":{status},'
+                f'"bytes":{size},"duration_ms":{seconds * 1000:.3f},'
                 '"request_id":null,"user_agent":null}\n'
-            ).encode()
-        if self._trust:
+            )
+        if self._trusts:
             client = self._trust.origin(client, request.headers).client or client
         fields = dict(request.headers)
-        method, target = request.method, request.target
-        request_id, agent = fields.get(b"x-request-id"), fields.get(b"user-agent")
+        request_id = fields.get(b"x-request-id")
         line = (
-            f'{head}"client":{_host(client)},"method":{_quoted(method)},'
-            f'"target":{_quoted(target.decode("latin-1"))},{tail}'
-            f'"request_id":{_text(request_id)},"user_agent":{_agent(agent)}}}\n'
-        ).encode()
+            f'{self._stamp}{_host(client)},"method":{_method(request.method)},'
+            f'"target":{_quoted(request.target.decode("latin-1"))},"status":{status},'
+            f'"bytes":{size},"duration_ms":{seconds * 1000:.3f},"request_id":'
+            f"{'null' if request_id is None else _text(request_id)},"
+            f'"user_agent":{_agent(fields.get(b"user-agent"))}}}\n'
+        )
         if len(line) <= LINE_MAX_BYTES:
             return line
+        return self._cut(request, client, status, size, seconds)
+
+    def _cut(
+        self,
+        request: Request,
+        client: tuple[str, int] | None,
+        status: int,
+        size: int,
+        seconds: float,
+    ) -> str:
+        """A line with the beginnings of its texts, where whole ones are too long."""
+        fields = dict(request.headers)
+        request_id, agent = (
+            value and value[:TEXT_MAX_BYTES]
+            for value in (fields.get(b"x-request-id"), fields.get(b"user-agent"))
+        )
         return (
-            f'{head}"client":{_host(client)},"method":{_quoted(method[:TEXT_MAX_BYTES])},'
-            f'"target":{_text(target[:TEXT_MAX_BYTES])},{tail}'
-            f'"request_id":{_text(request_id and request_id[:TEXT_MAX_BYTES])},'
-            f'"user_agent":{_text(agent and agent[:TEXT_MAX_BYTES])},"cut":true}}\n'
-        ).encode()
+            f'{self._stamp}{_host(client)},"method":{_quoted(request.method[:TEXT_MAX_BYTES])},'
+            f'"target":{_text(request.target[:TEXT_MAX_BYTES])},"status":{status},'
+            f'"bytes":{size},"duration_ms":{seconds * 1000:.3f},"request_id":{_text(request_id)},'
+            f'"user_agent":{_text(agent)},"cut":true}}\n'
+        )
+
+
+@lru_cache(maxsize=64)
+def _method(value: str) -> str:
+    return _quoted(value)
 
 
 def _text(value: bytes | None) -> str:
@@ -170,5 +203,11 @@ def _agent(value: bytes | None) -> str:
 
 
 def _host(client: tuple[str, int] | None) -> str:
-    """A unix socket's clients have no address; a path in a PROXY header may hold anything."""
-    return "null" if client is None else _quoted(client[0])
+    """A unix socket's clients have no address."""
+    return "null" if client is None else _address(client[0])
+
+
+@lru_cache(maxsize=1024)
+def _address(host: str) -> str:
+    """Of a PROXY header's unix path only the beginning, which may hold anything."""
+    return _quoted(host[:TEXT_MAX_BYTES])

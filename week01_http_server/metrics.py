@@ -31,7 +31,9 @@ from prometheus_client.registry import Collector
 from week01_http_server.journal import Entry
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "other")
-CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
+CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx")
+"""By the first digit; "none": the client left before its answer was begun."""
+
 REFUSALS = (400, 408, 413, 414, 431, 501, 503, 505)
 BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
@@ -44,11 +46,9 @@ _BYTES, _ACCEPTED, _LOST_LINES, _OPEN = _SECONDS + 1, _SECONDS + 2, _SECONDS + 3
 _COUNT = _OPEN + 1
 _FILE_BYTES = _COUNT * 8
 
-_ROWS = {method: row * len(CLASSES) - 1 for row, method in enumerate(METHODS)}
+_ROWS = {method: row * len(CLASSES) for row, method in enumerate(METHODS)}
 _OTHER = _ROWS["other"]
 _REFUSAL_AT = {status: _REFUSED + place for place, status in enumerate(REFUSALS)}
-
-PUBLISH_S = 0.5
 
 
 class Meter:
@@ -66,14 +66,17 @@ class Meter:
 
     def __call__(self, batch: Sequence[Entry]) -> None:
         figures = self._figures
+        sum_bytes, sum_s = 0, 0.0
         for request, _, status, size, seconds, _ in batch:
+            sum_bytes += size
             if request is None:
                 figures[_REFUSAL_AT.get(status, _DURATIONS - 1)] += 1
-            else:
-                figures[_ROWS.get(request.method, _OTHER) + status // 100] += 1
-                figures[_DURATIONS + bisect_left(BOUNDS_S, seconds)] += 1
-                figures[_SECONDS] += seconds
-            figures[_BYTES] += size
+                continue
+            figures[_ROWS.get(request.method, _OTHER) + status // 100] += 1
+            figures[_DURATIONS + bisect_left(BOUNDS_S, seconds)] += 1
+            sum_s += seconds
+        figures[_BYTES] += sum_bytes
+        figures[_SECONDS] += sum_s
 
     def publish(self) -> None:
         """Show the master what was counted."""
@@ -180,13 +183,18 @@ class _Served(Collector):
         return durations
 
 
+def registry_of(figures: Figures) -> CollectorRegistry:
+    """What the Prometheus client needs to write them down."""
+    registry = CollectorRegistry()
+    registry.register(_Served(figures))
+    return registry
+
+
 def serve(figures: Figures, port: int) -> WSGIServer:
     """Answer scrapes on 127.0.0.1, on a thread of its own, until `shutdown` is called.
 
     Raises:
         OSError: the port is taken or not allowed.
     """
-    registry = CollectorRegistry()
-    registry.register(_Served(figures))
-    server, _ = start_http_server(port, "127.0.0.1", registry)
+    server, _ = start_http_server(port, "127.0.0.1", registry_of(figures))
     return server
