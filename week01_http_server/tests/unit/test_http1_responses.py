@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from week01_http_server.http1 import responses
+from week01_http_server.http1.ready import ReadyAnswers
 from week01_http_server.http1.responses import CHUNKED, NO_BODY, UNTIL_CLOSE
 from week01_http_server.messages import Headers, Refusal
 
@@ -284,3 +285,61 @@ def test_many_different_fields_are_all_written_right() -> None:
     for number in range(1000):
         value = b"text/x-%d" % number
         assert b"content-type: " + value + b"\r\n" in head(headers=[(b"content-type", value)])
+
+
+def ready(status: int, headers: Headers, body: bytes = b"hello") -> bytes | None:
+    return ReadyAnswers(b"lab").write(status, headers, body, DATE)
+
+
+def parts(answer: bytes) -> tuple[bytes, list[bytes], bytes]:
+    """Status line, sorted field lines and body."""
+    start, _, body = answer.partition(b"\r\n\r\n")
+    line, *lines = start.split(b"\r\n")
+    return line, sorted(lines), body
+
+
+@pytest.mark.parametrize("status", [200, 201, 206, 302, 404, 500, 299])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [(b"content-type", b"a/b")],
+        [(b"x", b"1"), (b"y", b"2"), (b"x", b"3")],
+        [(b"content-length", b"5"), (b"content-type", b"a/b")],
+    ],
+)
+def test_a_ready_answer_says_what_a_planned_one_does(status: int, headers: Headers) -> None:
+    for _ in range(2):
+        made = ready(status, headers)
+        assert made is not None
+        assert parts(made) == parts(head(status, headers, framing=5) + b"hello")
+
+
+@pytest.mark.parametrize("status", [100, 101, 103, 204, 304, 99, 1000, -1])
+def test_a_status_without_body_is_never_ready(status: int) -> None:
+    assert ready(status, [], b"") is None
+
+
+@pytest.mark.parametrize(
+    "name", [b"connection", b"Content-Length", b"date", b"SERVER", b"transfer-encoding"]
+)
+def test_a_field_that_decides_is_never_ready(name: bytes) -> None:
+    assert ready(200, [(b"x", b"y"), (name, b"1")]) is None
+
+
+@pytest.mark.parametrize("field", [each for each in BROKEN if each[0] != b"content-length"])
+def test_a_ready_answer_cannot_be_split_either(field: tuple[bytes, bytes]) -> None:
+    with pytest.raises(ValueError, match="field"):
+        ready(200, [field])
+
+
+def test_a_wrong_length_is_never_ready() -> None:
+    for value in (b"4", b"05", b"+5", b"5\r\nx: y", b""):
+        assert ready(200, [(b"content-length", value)]) is None
+
+
+def test_a_new_second_has_a_new_date() -> None:
+    answers = ReadyAnswers(b"lab")
+    for date in (DATE, DATE.replace(b":00 ", b":01 ")):
+        made = answers.write(200, [], b"", date)
+        assert made is not None and b"date: " + date + b"\r\n" in made
