@@ -12,93 +12,27 @@ import logging
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from week01_http_server.http1.responses import (
     CHUNKED,
     LAST_CHUNK,
     NO_BODY,
     UNTIL_CLOSE,
-    Framing,
     chunk,
     last_chunk,
 )
 from week01_http_server.messages import ClientGone, Headers, Request
+from week01_http_server.wire import Address, AnswerBroken, Peer, Wire
+
+__all__ = ["Address", "AnswerBroken", "Exchange", "Peer", "Wire"]
 
 logger = logging.getLogger(__name__)
-
-Address = tuple[str, int]
 
 # Bytes of a file that one read takes: few system calls, and little memory for each slow client.
 FILE_PIECE_BYTES = 128 * 1024
 
 _NEW, _HEAD, _BODY, _ENDED = range(4)  # how far the answer is
-
-
-class AnswerBroken(Exception):
-    """The handler broke its own answer: other than the announced length, or out of order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is at both ends of a connection; addresses are None for unix sockets.
-
-    Attributes:
-        client: as the socket says, or a believed PROXY protocol header.
-        server: ours, from the same source.
-        tls: whether this hop is encrypted.
-    """
-
-    client: Address | None
-    server: Address | None
-    tls: bool
-
-
-class Wire(Protocol):
-    """What an exchange needs of its connection (`protocol.HttpProtocol`, or a test's)."""
-
-    @property
-    def peer(self) -> Peer: ...
-    @property
-    def blocked(self) -> bool:
-        """More than write_buffer_bytes wait for the client, or the connection is lost."""
-
-    def open_answer(
-        self, exchange: Exchange, status: int, headers: Headers, length: int | None
-    ) -> tuple[bytes, Framing]:
-        """Decide keep-alive and framing; `length` is the whole body's, when known by now.
-
-        Returns the head, and how its body is framed: NO_BODY where none is sent, whatever is said.
-        Raises ValueError for headers that must not be sent.
-        """
-
-    def write(self, data: bytes) -> None: ...
-    async def drain(self) -> None:
-        """Wait while `blocked`; ClientGone when the connection is lost."""
-
-    def want_body(self, exchange: Exchange) -> None:
-        """The handler waits for body: send 100-continue where due, read, watch the deadline."""
-
-    def body_taken(self, exchange: Exchange) -> None:
-        """The handler took what waited: reading may go on."""
-
-    def answered(self, exchange: Exchange) -> None:
-        """The answer is complete: the next request's turn."""
-
-    def fail(self, exchange: Exchange) -> None:
-        """No answer was begun and none will come: 500."""
-
-    def cut(self, exchange: Exchange) -> None:
-        """The answer cannot be completed: the client must notice, so the connection is cut."""
-
-    def upgrade(
-        self, exchange: Exchange, factory: Callable[[], asyncio.Protocol]
-    ) -> tuple[asyncio.Transport, bytes]: ...
-    def launched(self, exchange: Exchange) -> None:
-        """A task runs for it; `settled` follows when it is over."""
-
-    def settled(self, exchange: Exchange) -> None: ...
 
 
 class Exchange:
@@ -301,6 +235,12 @@ class Exchange:
         if self._stage == _BODY:
             self._send(self._framed(data, end))
         elif self._stage == _HEAD:
+            if end:
+                whole = self._wire.ready_answer(self.request, self.status, self._headers, data)
+                if whole is not None:
+                    self._send(whole)
+                    self._finish()
+                    return
             head, self._left_bytes = self._wire.open_answer(
                 self, self.status, self._headers, len(data) if end else None
             )

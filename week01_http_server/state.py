@@ -9,6 +9,7 @@ from typing import Protocol
 from week01_http_server.deadlines import Clock, Watched
 from week01_http_server.exchange import Exchange
 from week01_http_server.handlers import Application, Handler, Observer, StreamHandler
+from week01_http_server.http1.ready import ReadyAnswers
 from week01_http_server.settings import Settings
 from week01_http_server.transport.proxy_protocol import ProxyPreface
 
@@ -53,6 +54,7 @@ class ServerState:
         "observer",
         "plain",
         "preface",
+        "ready",
         "server",
         "stream",
         "turned_away",
@@ -71,6 +73,7 @@ class ServerState:
         self.limits = settings.limits
         self.deadlines = settings.deadlines
         self.server = settings.server_header.encode("ascii")
+        self.ready = ReadyAnswers(self.server)
         self.clock = clock
         self.plain: Handler | None = app.plain
         self.stream: StreamHandler | None = app.stream

@@ -33,6 +33,11 @@ class RecordingWire:
         self.drained = asyncio.Event()
         self.finished = asyncio.Event()
 
+    def ready_answer(
+        self, request: Request, status: int, headers: Headers, body: bytes
+    ) -> bytes | None:
+        return None
+
     def open_answer(
         self, exchange: Exchange, status: int, headers: Headers, length: int | None
     ) -> tuple[bytes, int]:

@@ -49,6 +49,11 @@ class FakeWire:
         self.body = b""
         self.broken = ""
 
+    def ready_answer(
+        self, request: Request, status: int, headers: Headers, body: bytes
+    ) -> bytes | None:
+        return None
+
     def open_answer(
         self, exchange: Exchange, status: int, headers: Headers, length: int | None
     ) -> tuple[bytes, int]:
