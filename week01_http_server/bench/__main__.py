@@ -63,7 +63,7 @@ CASES = (
         rate_per_s=RATE_PER_S,
     ),
 )
-FULL = Depth(seconds=2, rounds=7, open_seconds=3, open_rounds=4)
+FULL = Depth(seconds=2, rounds=7, open_seconds=3, open_rounds=3)
 QUICK = Depth(seconds=1, rounds=1, open_seconds=1, open_rounds=1)
 
 
@@ -126,6 +126,7 @@ def run(quick: bool) -> Bench:
         servers={one.name: one.says for one in CONTESTANTS},
         versions={**{one.name: one.version() for one in CONTESTANTS}, "wrk": _wrk_version()},
         cases={case.name: case.says for case in CASES},
+        open_loop=tuple(case.name for case in CASES if case.rate_per_s),
         cells=tuple(cells),
         idle=tuple(idles),
     )

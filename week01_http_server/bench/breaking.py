@@ -26,7 +26,7 @@ from benchmarks.client.process import allow_descriptors, run_in_loop
 from infra.lab.engines.local.ports import free_ports
 from infra.lab.errors import LabError
 from week01_http_server.bench.contestants import PLAIN, Contestant, Serves, Start
-from week01_http_server.bench.crowd import Crowd
+from week01_http_server.bench.crowd import PATIENCE_S, Crowd
 from week01_http_server.bench.diagnosis import Step, next_try, reason
 from week01_http_server.bench.processes import Running, running
 
@@ -48,8 +48,8 @@ COMMANDS = {
 class Attempt:
     """One step, and what the server needed for it."""
 
-    def __init__(self, server: Running) -> None:
-        self._server = server
+    def __init__(self, server: Running, patience_s: float) -> None:
+        self._server, self._patience_s = server, patience_s
         self._descriptors = self._threads = self._memory = 0
 
     async def run(self, connections: int, at_once: int) -> Step:
@@ -59,7 +59,13 @@ class Attempt:
         overflows, cpu_s, began = _overflows(), server.cpu_s(), time.monotonic()
         sampler = asyncio.create_task(self._sample())
         try:
-            crowd = await Crowd(server.start.port, connections, at_once, self._look).run()
+            crowd = await Crowd(
+                server.start.port,
+                connections,
+                at_once,
+                patience_s=self._patience_s,
+                all_open=self._look,
+            ).run()
         finally:
             sampler.cancel()
         ended, busy = True, 0.0
@@ -139,19 +145,21 @@ def contestant(name: str, descriptors: int, backlog: int) -> Contestant:
     return Contestant(name, name, lambda: "", frozenset({Serves.HELLO}), command)
 
 
-def search(server: Running, at_once: int, most: int, backlog: int) -> Step:
+def search(server: Running, chosen: argparse.Namespace) -> Step:
     """Climb, then narrow down; the least that failed, or the most that went well."""
 
+    at_once = chosen.most if chosen.burst else AT_ONCE
+
     async def tried(connections: int) -> Step:
-        step = await Attempt(server).run(connections, at_once)
-        print(_line(step, backlog), flush=True)
+        step = await Attempt(server, chosen.patience).run(connections, at_once)
+        print(_line(step), flush=True)
         if not step.ended:
             await _freed(server, baseline)
         return step
 
     baseline = max(one.num_fds() for one in server.tree())
     good, worst = 0, None
-    for connections in (*(number for number in LADDER if number < most), most):
+    for connections in (*(number for number in LADDER if number < chosen.most), chosen.most):
         step = run_in_loop(lambda number=connections: tried(number))  # type: ignore[misc]
         if not step.whole:
             worst = step
@@ -171,7 +179,7 @@ def search(server: Running, at_once: int, most: int, backlog: int) -> Step:
     return worst
 
 
-def _line(step: Step, backlog: int) -> str:
+def _line(step: Step) -> str:
     dropped = "?" if step.overflows is None else str(step.overflows)
     return (
         f"{step.connections:>6} {step.answered:>9} {step.slowest_s * 1000:>11.0f} "
@@ -189,6 +197,7 @@ def main() -> int:
     options.add_argument("--descriptors", type=int, default=1024, help="the server's ulimit -n")
     options.add_argument("--backlog", type=int, default=128)
     options.add_argument("--burst", action="store_true", help=f"all at once, not {AT_ONCE}")
+    options.add_argument("--patience", type=float, default=PATIENCE_S, help="s for an answer")
     chosen = options.parse_args()
     if not 1 <= chosen.most <= MOST:
         options.error(f"--most is from 1 to {MOST}")
@@ -200,9 +209,7 @@ def main() -> int:
             with running(one, start) as server:
                 server.wait_until_ready("/")
                 print(" tried  answered  slowest, ms  descriptors  threads     MiB  CPU%  dropped")
-                last = search(
-                    server, chosen.most if chosen.burst else AT_ONCE, chosen.most, chosen.backlog
-                )
+                last = search(server, chosen)
     except LabError as error:
         sys.stderr.write(f"breaking: {error}\n")
         return error.exit_code

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from week01_http_server.bench.contestants import HOST
 
-TIMEOUT_S = 5.0
+PATIENCE_S = 5.0
 REQUEST = b"GET / HTTP/1.1\r\nHost: crowd\r\n\r\n"
 
 
@@ -35,13 +35,20 @@ class Crowd:
 
     Args:
         at_once: how many may be opening at the same time.
+        patience_s: for an answer, connecting included.
         all_open: called while all of them are open, or have failed.
     """
 
     def __init__(
-        self, port: int, connections: int, at_once: int, all_open: Callable[[], None] = lambda: None
+        self,
+        port: int,
+        connections: int,
+        at_once: int,
+        *,
+        patience_s: float = PATIENCE_S,
+        all_open: Callable[[], None] = lambda: None,
     ) -> None:
-        self._port, self._connections = port, connections
+        self._port, self._connections, self._patience_s = port, connections, patience_s
         self._turn = asyncio.Semaphore(at_once)
         self._tell = all_open
         self._all_open = asyncio.Event()
@@ -58,7 +65,7 @@ class Crowd:
         writer: asyncio.StreamWriter | None = None
         try:
             try:
-                async with self._turn, asyncio.timeout(TIMEOUT_S):
+                async with self._turn, asyncio.timeout(self._patience_s):
                     began = time.monotonic()
                     reader, writer = await asyncio.open_connection(HOST, self._port)
                     await _ask(reader, writer)
@@ -66,10 +73,10 @@ class Crowd:
             finally:
                 self._settle()
             await self._all_open.wait()
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(self._patience_s):
                 await _ask(reader, writer)
         except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError) as error:
-            self._failures[_named(error)] += 1
+            self._failures[_named(error, self._patience_s)] += 1
             return False
         finally:
             if writer is not None:
@@ -99,9 +106,9 @@ async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     await reader.readexactly(lengths[0])
 
 
-def _named(error: Exception) -> str:
+def _named(error: Exception, patience_s: float) -> str:
     if isinstance(error, TimeoutError):
-        return f"no answer in {TIMEOUT_S:g} s"
+        return f"no answer in {patience_s:g} s"
     if isinstance(error, asyncio.IncompleteReadError):
         return "closed without an answer"
     return str(error) if isinstance(error, ValueError) else type(error).__name__

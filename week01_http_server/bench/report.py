@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from html import escape
 
 from infra.evidence import html, plots
-from week01_http_server.bench.results import BASE, Bench, Cell, median
-from week01_http_server.bench.table import provenance, rows
+from week01_http_server.bench.results import Bench, Cell, median
+from week01_http_server.bench.table import among_asgi, heads, provenance, rows
 
 TITLE = "Week 1: this server beside nginx"
 _OURS = "ours"
@@ -39,8 +39,7 @@ is what limits the rate.</p>
 
 def _case(bench: Bench, case: str) -> str:
     cells = bench.of_case(case)
-    heads = ("server", "requests/s", f"of {BASE}'s", "CPU µs/request", f"of {BASE}'s")
-    table = html.numbers("median (lowest-highest)", heads, _escaped(bench, case))
+    table = html.numbers("median (lowest-highest)", heads(bench, case), _escaped(bench, case))
     latency = html.numbers(
         "latency: median over the rounds of each percentile, ms",
         ("server", *_percentiles(cells), "client busy"),
@@ -49,13 +48,13 @@ def _case(bench: Bench, case: str) -> str:
     drawn = "".join(
         f"<figure>{plots.lanes(_lanes(cells, field), unit)}</figure>"
         for field, unit in (
-            ("per_s", "requests per second"),
+            ("p99_ms", "p99, ms") if case in bench.open_loop else ("per_s", "requests per second"),
             ("cpu_us", "µs of server CPU per request"),
         )
     )
     return f"""<section><h2>{escape(case)}</h2>
 <p>{escape(bench.cases[case])}.</p>
-{table}{drawn}{latency}</section>"""
+{table}<p>{escape(among_asgi(bench, case))}</p>{drawn}{latency}</section>"""
 
 
 def _escaped(bench: Bench, case: str) -> Iterator[tuple[str, ...]]:

@@ -31,6 +31,14 @@ class Round:
     client_busy: float
     latency_us: dict[str, float]
 
+    @property
+    def p50_ms(self) -> float:
+        return self.latency_us["p50"] / 1000
+
+    @property
+    def p99_ms(self) -> float:
+        return self.latency_us["p99"] / 1000
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -75,6 +83,7 @@ class Bench:
         servers: name to what it is; in the order of all tables.
         versions: of servers and clients.
         cases: name to what is asked, in the order in which it was.
+        open_loop: those of them in which the client sets the rate, so that latency is what counts.
     """
 
     environment: Environment
@@ -84,6 +93,7 @@ class Bench:
     servers: dict[str, str]
     versions: dict[str, str]
     cases: dict[str, str]
+    open_loop: tuple[str, ...]
     cells: tuple[Cell, ...]
     idle: tuple[Idle, ...]
 
@@ -96,13 +106,16 @@ class Bench:
         """In the order of the servers."""
         return [cell for name in self.servers if (cell := self.cell(case, name)) is not None]
 
-    def ratios(self, cell: Cell, field: str = "per_s") -> list[float]:
-        """Of each round to the base's round beside it: what both had to bear cancels out."""
-        base = self.cell(cell.case, BASE)
-        if base is None:
+    def ratios(self, cell: Cell, field: str, base: str = BASE) -> list[float]:
+        """Of each round to another server's beside it: what both had to bear cancels out.
+
+        [] where that server was not measured in this case.
+        """
+        other = self.cell(cell.case, base)
+        if other is None:
             return []
-        pairs = zip(cell.series(field), base.series(field), strict=True)
-        return [own / other for own, other in pairs]
+        pairs = zip(cell.series(field), other.series(field), strict=True)
+        return [one / two for one, two in pairs]
 
 
 def median(samples: Sequence[float]) -> float:
@@ -123,4 +136,5 @@ def from_text(text: str) -> Bench:
     )
     idle = tuple(Idle(**one) for one in data["idle"])
     environment = Environment(**data["environment"])
-    return Bench(**{**data, "environment": environment, "cells": cells, "idle": idle})
+    made = {"environment": environment, "cells": cells, "idle": idle}
+    return Bench(**{**data, **made, "open_loop": tuple(data["open_loop"])})

@@ -6,6 +6,9 @@ import re
 
 from week01_http_server.bench.results import BASE, Bench, Cell, median
 
+ASGI = "ours, ASGI"
+ASGI_PEERS = ("granian", "uvicorn")
+
 BEGIN, END = "<!-- bench: w01 begin -->", "<!-- bench: w01 end -->"
 
 
@@ -15,13 +18,21 @@ def spread(samples: list[float], digits: int = 0) -> str:
     return f"{median(samples):,.{digits}f} ({low:,.{digits}f}-{high:,.{digits}f})"
 
 
-def rows(bench: Bench, case: str) -> list[tuple[str, str, str, str, str]]:
-    """Server, requests a second, ratio to the base, processor time, its ratio to the base."""
+def heads(bench: Bench, case: str) -> tuple[str, ...]:
+    """Of the columns of `rows`."""
+    speed = ("requests/s", f"of {BASE}'s")
+    if case in bench.open_loop:
+        speed = ("p50, ms", "p99, ms")
+    return ("server", *speed, "server CPU per request, µs", f"of {BASE}'s")
+
+
+def rows(bench: Bench, case: str) -> list[tuple[str, ...]]:
+    """Server, speed, processor time and its ratio to the base's; a speed is a rate and its ratio,
+    or latencies where the client sets the rate."""
     return [
         (
             cell.server,
-            spread(cell.series("per_s")),
-            _ratio(bench, cell, "per_s"),
+            *_speed(bench, cell),
             spread(cell.series("cpu_us"), 1),
             _ratio(bench, cell, "cpu_us"),
         )
@@ -29,9 +40,25 @@ def rows(bench: Bench, case: str) -> list[tuple[str, str, str, str, str]]:
     ]
 
 
-def _ratio(bench: Bench, cell: Cell, field: str) -> str:
-    ratios = bench.ratios(cell, field)
+def _speed(bench: Bench, cell: Cell) -> tuple[str, str]:
+    if cell.case in bench.open_loop:
+        return spread(cell.series("p50_ms"), 2), spread(cell.series("p99_ms"), 2)
+    return spread(cell.series("per_s")), _ratio(bench, cell, "per_s")
+
+
+def _ratio(bench: Bench, cell: Cell, field: str, base: str = BASE) -> str:
+    ratios = bench.ratios(cell, field, base)
     return f"{median(ratios):.2f}" if ratios else ""
+
+
+def among_asgi(bench: Bench, case: str) -> str:
+    """The ASGI servers' rates beside each other, in a sentence; "" where there are none."""
+    cell = bench.cell(case, ASGI)
+    others = [name for name in ASGI_PEERS if bench.cell(case, name) is not None]
+    if cell is None or not others or case in bench.open_loop:
+        return ""
+    told = " and ".join(f"{_ratio(bench, cell, 'per_s', name)} of {name}'s" for name in others)
+    return f"With the same ASGI app: {told} requests per second."
 
 
 def provenance(bench: Bench) -> str:
@@ -49,12 +76,11 @@ def markdown(bench: Bench, report: str) -> str:
     parts = []
     for case, says in bench.cases.items():
         parts += [f"**{case}**: {says}.", ""]
-        parts += [
-            f"| server | requests/s | of {BASE}'s | server CPU per request, µs | of {BASE}'s |",
-            "|---|---|---|---|---|",
-        ]
+        parts += [f"| {' | '.join(heads(bench, case))} |", "|---|---|---|---|---|"]
         parts += [f"| {' | '.join(row)} |" for row in rows(bench, case)]
         parts.append("")
+        if told := among_asgi(bench, case):
+            parts += [told, ""]
     if bench.idle:
         parts += [f"**Idle connections**: memory for each, of {bench.idle[0].connections:,}.", ""]
         parts += ["| server | KiB for each | whole server, MiB |", "|---|---|---|"]
