@@ -17,20 +17,26 @@ WRITTEN_ELSEWHERE: Final = frozenset(
 )
 """Fields that change what the server writes itself."""
 
+WITH_BODY: Final = {
+    status: line
+    for status, line in responses.STATUS_LINES.items()
+    if status >= 200 and not responses.is_bodiless("", status)
+}
+
 
 class ReadyAnswers:
-    """The beginnings of answers, one for each status, as long as the date is the same.
+    """Writes such answers; the end of their heads is the same as long as the date is.
 
     Args:
         server: value of Server; empty for none.
     """
 
-    __slots__ = ("_beginnings", "_date", "_server")
+    __slots__ = ("_date", "_end", "_server")
 
     def __init__(self, server: bytes) -> None:
         self._server = server
         self._date = b""
-        self._beginnings: dict[int, bytes] = {}
+        self._end = b""
 
     def write(self, status: int, headers: Headers, body: bytes, date: bytes) -> bytes | None:
         """Head and body; None where `responses` has to decide or to refuse.
@@ -39,14 +45,11 @@ class ReadyAnswers:
             ValueError: a field that would break the head.
         """
         if date is not self._date:
-            self._date = date
-            self._beginnings.clear()
-        beginning = self._beginnings.get(status)
-        if beginning is None:
-            if not 200 <= status <= 599 or responses.is_bodiless("", status):
-                return None
-            beginning = self._begin(status)
-        parts = [beginning]
+            self._change_date(date)
+        status_line = WITH_BODY.get(status)
+        if status_line is None:
+            return None
+        parts = [status_line]
         lines = responses.lines
         for field in headers:
             line = lines.get(field)
@@ -60,19 +63,18 @@ class ReadyAnswers:
                 if name in WRITTEN_ELSEWHERE:
                     return None
             parts.append(line)
-        parts.append(b"content-length: %d\r\n\r\n" % len(body))
-        parts.append(body)
+        parts += b"content-length: %d\r\n" % len(body), self._end, body
         return b"".join(parts)
 
-    def _begin(self, status: int) -> bytes:
-        beginning = responses.head_bytes(
-            status,
+    def _change_date(self, date: bytes) -> None:
+        head = responses.head_bytes(
+            200,
             (),
             request_version="1.1",
             keep_alive=True,
             framing=responses.NO_BODY,
-            date=self._date,
+            date=date,
             server=self._server,
-        ).removesuffix(b"\r\n")
-        self._beginnings[status] = beginning
-        return beginning
+        )
+        self._end = head.removeprefix(WITH_BODY[200])
+        self._date = date

@@ -42,7 +42,7 @@ _OFTEN_THE_SAME = frozenset(
 lines: Final[dict[tuple[bytes, bytes], bytes]] = {}
 """Ready lines of fields, as `line_of` made them."""
 
-_STATUS_LINES = {
+STATUS_LINES = {
     status: b"HTTP/1.1 %d %b\r\n"
     % (status, HTTPStatus(status).phrase.encode() if status in set(HTTPStatus) else b"")
     for status in range(100, 1000)
@@ -149,7 +149,7 @@ def head_bytes(
         parts += b"server: ", server, b"\r\n"
     parts.append(_CONNECTION[request_version, keep_alive])
     try:
-        parts[0] = _STATUS_LINES[status]
+        parts[0] = STATUS_LINES[status]
     except KeyError:
         raise ValueError("a status is a number from 100 to 999") from None
     return b"".join(parts)
@@ -159,7 +159,7 @@ def interim_bytes(status: int, headers: Headers) -> bytes:
     """The head of an interim answer, such as 103 (RFC 9110, section 15.2)."""
     if not 100 <= status < 200 or status == 101:
         raise ValueError("an interim answer has a status from 100 to 199, not 101")
-    return b"".join([_STATUS_LINES[status], *(line_of(field)[1] for field in headers), b"\r\n"])
+    return b"".join([STATUS_LINES[status], *(line_of(field)[1] for field in headers), b"\r\n"])
 
 
 def chunk(data: bytes) -> bytes:
