@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from week01_http_server.messages import Request
 from week01_http_server.static.answers import ALLOWED, Answer, Representation, representation, text
-from week01_http_server.static.codings import IDENTITY, STORED, accepted
+from week01_http_server.static.codings import IDENTITY, STORED, accepted_quickly
 from week01_http_server.static.media_types import compressible
 from week01_http_server.static.memory import Fact, unchanged
 from week01_http_server.static.paths import PathRefused, Place, place_of, with_slash
@@ -60,7 +60,7 @@ def codings_wanted(name: str, accept_encoding: bytes | None) -> tuple[bytes, ...
     """Codings to look for, best first; empty when none that could be here is acceptable."""
     if accept_encoding is None:
         return (IDENTITY,)
-    wanted = accepted(accept_encoding)
+    wanted = accepted_quickly(accept_encoding)
     if compressible(name):
         return wanted
     return (IDENTITY,) if IDENTITY in wanted else ()

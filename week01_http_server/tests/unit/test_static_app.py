@@ -73,9 +73,6 @@ class FakeWire:
     def write(self, data: bytes) -> None:
         self.body += data
 
-    def sendfile(self, file: int, offset: int, count: int) -> int:
-        return 0
-
     def fail(self, exchange: Exchange) -> None:
         self.broken = "500"
 

@@ -13,7 +13,7 @@ from werkzeug.http import parse_accept_header
 
 from week01_http_server.messages import Response
 from week01_http_server.static.answers import representation
-from week01_http_server.static.codings import accepted
+from week01_http_server.static.codings import accepted, accepted_quickly
 from week01_http_server.static.media_types import compressible, media_type
 from week01_http_server.static.memory import ENTRY_BYTES, Kept, Memory, unchanged
 
@@ -49,6 +49,12 @@ from week01_http_server.static.memory import ENTRY_BYTES, Kept, Memory, unchange
 )
 def test_codings_are_wanted_in_this_order(value: bytes, wanted: str) -> None:
     assert [coding.decode() for coding in accepted(value)] == wanted.split()
+
+
+def test_a_long_value_means_what_it_says() -> None:
+    value = b"br;q=0, " + b"deflate, " * 50 + b"gzip"
+    assert accepted_quickly(value) == accepted(value) == (b"gzip", b"identity")
+    assert accepted_quickly(b"gzip") == (b"gzip", b"identity")
 
 
 qualities = st.sampled_from(["", ";q=0", ";q=0.2", ";q=0.5", ";q=1"])
