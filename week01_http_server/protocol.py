@@ -52,8 +52,12 @@ class HttpProtocol(Turns):
             return
         core = self._core
         core.feed(data)
-        if self._out:
-            self._flush()
+        out = self._out
+        if out:
+            if len(out) == 1 and not self._lost:
+                self._transport.write(out.pop())
+            else:
+                self._flush()
         if not core.idle or (self._busy and not self._only_waits()):
             self._settle()
         elif not self._busy:

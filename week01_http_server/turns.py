@@ -47,6 +47,14 @@ class Turns(Answering):
             self._enqueue(request)
             return
         state = self._state
+        if state.plain is None or state.observer is not None or request.has_body:
+            self._take(request)
+        elif not self._answer_plainly(request, None, 0.0):
+            self._begin(state.exchange_type(request, self))
+
+    def _take(self, request: Request) -> None:
+        """Serve a request at once, with all that may come with it."""
+        state = self._state
         started_at = perf_counter() if state.observer is not None else 0.0
         if request.has_body:
             self._expect_body(request)
