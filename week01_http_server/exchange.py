@@ -238,8 +238,7 @@ class Exchange:
             if end:
                 whole = self._wire.ready_answer(self.request, self.status, self._headers, data)
                 if whole is not None:
-                    self._send(whole)
-                    self._finish()
+                    self.finish_with(whole)
                     return
             head, self._left_bytes = self._wire.open_answer(
                 self, self.status, self._headers, len(data) if end else None
@@ -255,6 +254,14 @@ class Exchange:
             raise AnswerBroken("body before start, or after the end of the answer")
         if end:
             self._finish()
+
+    def finish_with(self, answer: bytes) -> None:
+        """Send what the wire's `ready_answer` made: the whole answer."""
+        wire = self._wire
+        self.bytes_sent = len(answer)
+        self._stage = _ENDED
+        wire.write(answer)
+        wire.answered(self)
 
     def end(self, trailers: Headers = ()) -> None:
         """Complete the answer; trailers are sent where the answer is chunked.

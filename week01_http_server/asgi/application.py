@@ -10,10 +10,11 @@ from week01_http_server.asgi.lifespan import Lifespan
 from week01_http_server.asgi.scope import Address, ScopeBuilder
 from week01_http_server.asgi.types import ASGIApp, Scope
 from week01_http_server.asgi.websocket import WebSocketSession, judge_handshake
-from week01_http_server.exchange import Exchange
+from week01_http_server.exchange import Exchange, Peer
 from week01_http_server.handlers import StreamHandler
+from week01_http_server.messages import Request
 from week01_http_server.settings import Settings
-from week01_http_server.transport.forwarded import Trust
+from week01_http_server.transport.forwarded import NOTHING, Trust
 
 
 class AsgiApplication:
@@ -66,21 +67,20 @@ class AsgiApplication:
             exchange.start(answer.status_code, headers)
             await exchange.write(bytes(answer.body), end=True)
             return
-        scope = self._scopes.websocket(exchange.request, *self._ends(exchange), offered)
+        scope = self._scopes.websocket(
+            exchange.request, *self._ends(exchange.request, exchange.peer), offered
+        )
         await WebSocketSession(self.app, scope, exchange, protocol, answer, self._settings).run()
 
-    def http_scope(self, exchange: Exchange) -> Scope:
+    def http_scope(self, request: Request, peer: Peer) -> Scope:
         """The scope for an HTTP request."""
-        scheme, client, server = self._ends(exchange)
-        return self._scopes.http(exchange.request, scheme, client, server)
-
-    def _ends(self, exchange: Exchange) -> tuple[str, Address | None, Address | None]:
-        """Scheme, client and server; of trusted peers, what they say of the first two."""
-        peer = exchange.peer
-        scheme = "https" if peer.tls else "http"
-        client: Address | None = peer.client
         if self._trusts:
-            origin = self._trust.origin(peer.client, exchange.request.headers)
-            scheme = origin.scheme or scheme
-            client = origin.client or client
-        return scheme, client, peer.server or self._unix_server
+            return self._scopes.http(request, *self._ends(request, peer))
+        scheme = "https" if peer.tls else "http"
+        return self._scopes.http(request, scheme, peer.client, peer.server or self._unix_server)
+
+    def _ends(self, request: Request, peer: Peer) -> tuple[str, Address | None, Address | None]:
+        """Scheme, client and server; of trusted peers, what they say of the first two."""
+        origin = self._trust.origin(peer.client, request.headers) if self._trusts else NOTHING
+        scheme = origin.scheme or ("https" if peer.tls else "http")
+        return scheme, origin.client or peer.client, peer.server or self._unix_server

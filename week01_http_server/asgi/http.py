@@ -26,8 +26,8 @@ from week01_http_server.asgi.types import (
     ProtocolMisuse,
     Scope,
 )
-from week01_http_server.exchange import Exchange
-from week01_http_server.messages import ClientGone, Headers
+from week01_http_server.exchange import Exchange, Peer
+from week01_http_server.messages import ClientGone, Headers, Request
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class AsgiHandler(Protocol):
     app: ASGIApp
     loop: asyncio.AbstractEventLoop
 
-    def http_scope(self, exchange: Exchange) -> Scope: ...
+    def http_scope(self, request: Request, peer: Peer) -> Scope: ...
 
 
 class AsgiExchange(Exchange):
@@ -68,11 +68,12 @@ class AsgiExchange(Exchange):
         asgi: AsgiHandler = handler  # type: ignore[assignment]
         # A task of its own for each request: current_task() tells requests apart, and a new task
         # has its own copy of the context variables.
-        self.task = asyncio.Task(self._serve(asgi), loop=asgi.loop)
+        self.task = asyncio.Task(self._serve(asgi), loop=asgi.loop, name="request", **EAGER)
 
     async def _serve(self, handler: AsgiHandler) -> None:
         try:
-            await handler.app(handler.http_scope(self), self.asgi_receive, self.asgi_send)
+            scope = handler.http_scope(self.request, self._wire.peer)
+            await handler.app(scope, self.asgi_receive, self.asgi_send)
             if self._phase != NOTHING:
                 raise ProtocolMisuse(
                     f"the app returned before it sent {EXPECTED[self._phase]!r}"
@@ -130,25 +131,47 @@ class AsgiExchange(Exchange):
             if not 200 <= status <= 999:
                 raise ProtocolMisuse(f"{status!r} is no status of a final answer")
             # Sent with the first piece of body: until then an error can still become a 500.
-            # Names ought to be lower-case, and fields may be lists: Django sends "Content-Type".
+            self.status = status
             headers = message.get("headers", ())
-            self.start(status, [(name.lower(), value) for name, value in headers])
+            self._headers = headers if type(headers) is list else list(headers)
             if "trailers" in message:
                 self._trailers_due = bool(message["trailers"])
                 self._trailer_fields: list[tuple[bytes, bytes]] = []
             self._phase = BODY
         elif phase == BODY and kind == "http.response.body":
-            if message.get("more_body", False) or self._trailers_due:
+            if message.get("more_body", False) or self._trailers_due or self.started:
                 await self._send_piece(message)
             else:
-                self.write_now(message.get("body", b""), end=True)
-                self._complete()
+                self._send_whole(message.get("body", b""))
         else:
             await self._send_rarer(kind, message)
 
+    def _send_whole(self, body: bytes) -> None:
+        try:
+            answer = self._wire.ready_answer(self.request, self.status, self._headers, body)
+        except TypeError:
+            answer = None  # fields as lists, say
+        if answer is not None:
+            self.finish_with(answer)
+        else:
+            self._start()
+            self.write_now(body, end=True)
+        self._complete()
+
+    def _start(self) -> None:
+        # Names ought to be lower-case, and fields may be lists: Django sends "Content-Type".
+        self.start(self.status, [(name.lower(), value) for name, value in self._headers])
+
     async def _send_piece(self, message: Message) -> None:
-        self.write_now(message.get("body", b""))
-        if not message.get("more_body", False):
+        if not self.started:
+            self._start()
+        more = message.get("more_body", False)
+        end = not more and not self._trailers_due
+        self.write_now(message.get("body", b""), end=end)
+        if end:
+            self._complete()
+            return
+        if not more:
             self._phase = TRAILERS
         if self._wire.blocked:
             try:
@@ -179,16 +202,17 @@ class AsgiExchange(Exchange):
         path = Path(message["path"])
         if not path.is_absolute():
             raise ProtocolMisuse(f"'http.response.pathsend' needs an absolute path, not {path}")
-        if self.bytes_sent:
+        if self.started:
             raise ProtocolMisuse("'http.response.pathsend' sent after 'http.response.body'")
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             about = os.fstat(file)
             if not stat.S_ISREG(about.st_mode):
                 raise ProtocolMisuse(f"{path} is no regular file")
-            if not any(name == b"content-length" for name, _ in self._headers):
+            if not any(name.lower() == b"content-length" for name, _ in self._headers):
                 length = (b"content-length", b"%d" % about.st_size)
                 self._headers = [*self._headers, length]
+            self._start()
             if self.request.method != "HEAD":
                 await self.send_file(file, 0, about.st_size)
         except ClientGone as error:

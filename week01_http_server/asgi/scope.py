@@ -40,7 +40,10 @@ class ScopeBuilder:
         client: Address | None,
         server: Address | None,
     ) -> Scope:
-        """The scope of an HTTP request. All of it is new: an app may change what it likes."""
+        """The scope of an HTTP request. All of it is new: an app may change what it likes.
+
+        This is most of what the server does for a small request, hence one literal, no helpers.
+        """
         raw_path = path = request.path
         if PERCENT in path:
             path = unquote_to_bytes(path)
