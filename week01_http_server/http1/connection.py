@@ -77,7 +77,7 @@ class Connection:
         )  # whether `feed` may go its short way
         self.idle = True
         self._head = HeadReader(limits)
-        self._chunks = ChunkReader(limits)
+        self._chunks: ChunkReader | None = None  # of a chunked body being read
         self._mode = _HEAD
         self._left = 0  # bytes of a body with Content-Length still to come
         self._rest = b""  # received and not taken yet
@@ -169,9 +169,11 @@ class Connection:
             elif self._mode == _LENGTH:
                 start = self._read_length(data, start)
             elif self._mode == _CHUNKED:
-                start = self._chunks.read(data, start, self._on_body)
-                if self._chunks.done and self._mode == _CHUNKED:
-                    self._end(data, start, self._chunks.trailers)
+                chunks = self._chunks
+                assert chunks is not None
+                start = chunks.read(data, start, self._on_body)
+                if chunks.done and self._mode == _CHUNKED:
+                    self._end(data, start, chunks.trailers)
             if self._mode in (_HELD, _CLOSED) or (start, self._mode) == before:
                 break
         if self._mode not in (_HELD, _CLOSED):
@@ -224,7 +226,7 @@ class Connection:
     def _end(self, data: bytes, start: int, trailers: Headers) -> None:
         request = self._request
         assert request is not None
-        self._request = None
+        self._request = self._chunks = None
         if request.upgrade is not None:
             self._mode = _HELD
             self._rest = data[start:]  # before the sink is called: it may detach at once

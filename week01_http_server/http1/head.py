@@ -85,7 +85,7 @@ def _fault_in_value(value: bytes) -> str:
     return "a control character in a field value"
 
 
-def parse_request_line(line: bytes) -> tuple[bytes, bytes, str]:
+def parse_request_line(line: bytes) -> tuple[str, bytes, str]:
     """Method, target and version ("1.1" or "1.0") of a line without its CRLF (section 3).
 
     A minor version above 1 is treated as 1.1, as RFC 9110, section 2.5, asks.
@@ -96,7 +96,7 @@ def parse_request_line(line: bytes) -> tuple[bytes, bytes, str]:
     method, target, major, minor = match.groups()
     if major != b"1":
         raise RefusedError(505, "a version of HTTP other than 1.0 and 1.1")
-    return method, target, "1.0" if minor == b"0" else "1.1"
+    return method.decode("ascii"), target, "1.0" if minor == b"0" else "1.1"
 
 
 def _fault_in_request_line(line: bytes) -> RefusedError:
@@ -138,7 +138,7 @@ class HeadReader:
         self.fresh = True
         self._empty_lines = 0
         self._size = 0
-        self._line: tuple[bytes, bytes, str] | None = None
+        self._line: tuple[str, bytes, str] | None = None
         self._parts: tuple[bytes, bytes, bytes | None] | None = None
         self._fields: list[tuple[bytes, bytes]] = []
         self._decisive: dict[bytes, list[bytes]] = {}
@@ -218,7 +218,7 @@ class HeadReader:
 
 
 def build_request(
-    line: tuple[bytes, bytes, str],
+    line: tuple[str, bytes, str],
     parts: tuple[bytes, bytes, bytes | None],
     headers: list[tuple[bytes, bytes]],
     decisive: framing.Decisive,
@@ -242,18 +242,25 @@ def build_request(
     if length is not None and body_max_bytes and length > body_max_bytes:
         raise RefusedError(413, "the announced body is too large")
     has_body = chunked or bool(length)
-    options = framing.connection_options(decisive)
+    keep_alive = version == "1.1"
+    expects_continue = False
+    upgrade = None
+    if len(decisive) > (b"host" in decisive) + (length is not None):
+        options = framing.connection_options(decisive)
+        keep_alive = framing.keeps_alive(options, version)
+        expects_continue = framing.expects_continue(decisive, version) and has_body
+        upgrade = framing.upgrade_of(decisive, options, version)
     return Request(
-        method=method.decode("ascii"),
-        target=target,
-        path=path,
-        query=query,
-        authority=host if authority is None else authority,
-        version=version,
-        headers=headers,
-        keep_alive=framing.keeps_alive(options, version),
-        has_body=has_body,
-        content_length=length,
-        expects_continue=framing.expects_continue(decisive, version) and has_body,
-        upgrade=framing.upgrade_of(decisive, options, version),
+        method,
+        target,
+        path,
+        query,
+        host if authority is None else authority,
+        version,
+        headers,
+        keep_alive,
+        has_body,
+        length,
+        expects_continue,
+        upgrade,
     )

@@ -19,7 +19,7 @@ from httptools.parser.errors import HttpParserError, HttpParserUpgrade
 from week01_http_server.http1 import framing
 from week01_http_server.http1.grammar import RefusedError
 from week01_http_server.http1.head import build_request
-from week01_http_server.http1.targets import is_host, split_target, valid_hosts
+from week01_http_server.http1.targets import is_host, valid_hosts
 from week01_http_server.messages import Request
 from week01_http_server.settings import Limits
 
@@ -28,11 +28,16 @@ NAMES_MAX = 1024
 NAME_MAX_BYTES = 64
 
 _HOST = b"host"
+_CONNECTION = b"connection"
+_PERSISTENT = frozenset({b"keep-alive", b"Keep-Alive"})  # these change nothing in HTTP/1.1
 _VERSION = b" HTTP/1.1\r\n"
 _HEAD_END = b"\r\n\r\n"
-_SPACE, _NUMBER_SIGN = b" #"
-_METHODS = frozenset({b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
-_names: dict[bytes, bytes] = {}
+_SPACE, _NUMBER_SIGN, _LF = b" #\n"
+_METHODS = {
+    method.encode(): method
+    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+}
+_names: dict[bytes, bytes | None] = {}
 
 
 class _Fields:
@@ -43,34 +48,40 @@ class _Fields:
     def __init__(self) -> None:
         self.headers: list[tuple[bytes, bytes]] = []
         self.host: bytes | None = None
-        self.decisive: dict[bytes, list[bytes]] = {}  # all but a first Host
+        # But for a first Host and for a Connection that changes nothing.
+        self.decisive: dict[bytes, list[bytes]] = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
         value = value.rstrip()  # of what strip() takes, llhttp let through space and tab alone
         try:
             known = _names[name]
         except KeyError:
-            known = self._lower(name, value)
-        if known is _HOST:
-            if self.host is None:
+            known = _learn(name)
+        if known is None:
+            if name == b"Host" and self.host is None:
+                known = _HOST
                 self.host = value
             else:
-                self.decisive.setdefault(_HOST, []).append(value)
+                known = self._decide(name.lower(), value)
         self.headers.append((known, value))
 
-    def _lower(self, name: bytes, value: bytes) -> bytes:
-        """Lower-cased name; remembered, unless it decides: then its value is, for this head."""
-        lower = name.lower()
-        if lower == _HOST:
-            lower = _HOST  # the one that on_header compares with
-        elif lower in framing.DECISIVE:
-            self.decisive.setdefault(lower, []).append(value)
-            return lower
-        if len(name) <= NAME_MAX_BYTES:
-            if len(_names) >= NAMES_MAX:
-                _names.clear()
-            _names[name] = lower
-        return lower
+    def _decide(self, name: bytes, value: bytes) -> bytes:
+        if name == _HOST and self.host is None:
+            self.host = value
+        elif name != _CONNECTION or value not in _PERSISTENT:
+            self.decisive.setdefault(name, []).append(value)
+        return name
+
+
+def _learn(name: bytes) -> bytes | None:
+    """The lower-cased name, None for one that decides; remembered either way."""
+    lower = name.lower()
+    known = None if lower in framing.DECISIVE else lower
+    if len(name) <= NAME_MAX_BYTES:
+        if len(_names) >= NAMES_MAX:
+            _names.clear()
+        _names[name] = known
+    return known
 
 
 class QuickHeads:
@@ -95,15 +106,23 @@ class QuickHeads:
         Raises:
             RefusedError: the fields contradict each other or what is served here.
         """
+        if data[:5] == b"GET /":
+            method, start = "GET", 4
+        else:
+            start = data.find(b" ") + 1
+            method = _METHODS.get(data[: start - 1], "")
+            if not method or data[start : start + 1] != b"/":
+                return None
         end = data.find(_VERSION)
-        target = data[4:end]
+        target = data[start:end]
         if (
-            data[:5] != b"GET /"
-            or _SPACE in target
+            _SPACE in target
             or _NUMBER_SIGN in target
+            or _LF
+            in target  # a line without version (HTTP/0.9 to llhttp) and a later line with one
             or not data.find(_HEAD_END, end) == len(data) - 4 < self._head_max_bytes
         ):
-            return self._read_other(data)
+            return None
         fields = self._fields
         try:
             self._llhttp(data)
@@ -113,7 +132,7 @@ class QuickHeads:
         headers = fields.headers
         host = fields.host
         if fields.decisive or host is None or len(headers) > self._headers_max:
-            return self._judge(b"GET", target)
+            return self._judge(method, target)
         fields.headers = []
         fields.host = None
         if host not in valid_hosts and not is_host(host):
@@ -121,7 +140,7 @@ class QuickHeads:
         path, _, query = target.partition(b"?")
         # Set one by one: half the price of twelve arguments.
         request = _new(Request)
-        request.method = "GET"
+        request.method = method
         request.target = target
         request.path = path
         request.query = query
@@ -135,39 +154,23 @@ class QuickHeads:
         request.upgrade = None
         return request
 
-    def _read_other(self, data: bytes) -> Request | None:
-        """The other usual methods, with a path as target."""
-        method, _, _ = data.partition(b" ")
-        end = data.find(_VERSION)
-        target = data[len(method) + 1 : end]
-        if (
-            method not in _METHODS
-            or target[:1] != b"/"
-            or _SPACE in target
-            or _NUMBER_SIGN in target
-            or not data.find(_HEAD_END, end) == len(data) - 4 < self._head_max_bytes
-        ):
-            return None
-        try:
-            self._llhttp(data)
-        except (HttpParserError, HttpParserUpgrade):
-            self._renew()
-            return None
-        return self._judge(method, target)
-
-    def _judge(self, method: bytes, target: bytes) -> Request | None:
+    def _judge(self, method: str, target: bytes) -> Request | None:
         """Decides by all the fields, once llhttp has taken the head."""
         fields = self._fields
         decisive = fields.decisive
         if fields.host is not None:
             decisive.setdefault(_HOST, []).insert(0, fields.host)
-        # It waits for a body now, or takes no more after "Connection: close".
+        # llhttp waits for a body now, or takes no more after "Connection: close".
         self._renew()
         if len(fields.headers) > self._headers_max:
             return None
-        line = method, target, "1.1"
+        path, _, query = target.partition(b"?")
         return build_request(
-            line, split_target(method, target), fields.headers, decisive, self._body_max_bytes
+            (method, target, "1.1"),
+            (path, query, None),
+            fields.headers,
+            decisive,
+            self._body_max_bytes,
         )
 
 

@@ -51,7 +51,7 @@ def is_host(value: bytes) -> bool:
     return True
 
 
-def split_target(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes | None]:
+def split_target(method: str, target: bytes) -> tuple[bytes, bytes, bytes | None]:
     """Path, query and, for the absolute form alone, authority of a request target.
 
     Raises:
@@ -61,7 +61,7 @@ def split_target(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes | No
         raise RefusedError(400, "the request target has control or non-ASCII characters")
     if b"#" in target:
         raise RefusedError(400, "the request target has a fragment")
-    if method == b"CONNECT":
+    if method == "CONNECT":
         if _AUTHORITY_FORM.fullmatch(target) is None:
             raise RefusedError(400, "the target of CONNECT is not host:port")
         raise RefusedError(501, "CONNECT is not served here: this is no proxy")
@@ -69,7 +69,7 @@ def split_target(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes | No
         path, _, query = target.partition(b"?")
         return path, query, None
     if target == b"*":
-        if method != b"OPTIONS":
+        if method != "OPTIONS":
             raise RefusedError(400, "the target * is for OPTIONS alone")
         return target, b"", None
     match = _ABSOLUTE.fullmatch(target)
@@ -78,7 +78,7 @@ def split_target(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes | No
     return _absolute(method, match["authority"], match["rest"])
 
 
-def _absolute(method: bytes, authority: bytes, rest: bytes) -> tuple[bytes, bytes, bytes]:
+def _absolute(method: str, authority: bytes, rest: bytes) -> tuple[bytes, bytes, bytes]:
     """The parts of an absolute form: RFC 9112, section 3.2.2."""
     if b"@" in authority:
         # RFC 9110, section 4.2.4: such a name is an attempt to look like another site.
@@ -88,5 +88,5 @@ def _absolute(method: bytes, authority: bytes, rest: bytes) -> tuple[bytes, byte
     path, _, query = rest.partition(b"?")
     if not path:
         # RFC 9112, section 3.2.4: an OPTIONS for the server as a whole.
-        path = b"*" if method == b"OPTIONS" and not rest else b"/"
+        path = b"*" if method == "OPTIONS" and not rest else b"/"
     return path, query, authority

@@ -73,7 +73,7 @@ fragments = st.sampled_from(
     b"Host:,Content-Length: 3\r\n,Transfer-Encoding: chunked\r\n,Connection: close\r\n,"
     b"Connection: upgrade\r\nUpgrade: x\r\n,Expect: 100-continue\r\n,0\r\n\r\n,3\r\nabc\r\n,"
     b"GET / HTTP/1.1\r\nHost: a\r\n\r\n,POST / HTTP/1.1\r\nHost: a\r\n,\0,\xff,#,?,http://b,"
-    b"0,3,;x=y,abc".split(b",")
+    b"0,3,;x=y,abc,X:y HTTP/1.1\r\n,Connection: keep-alive\r\n,Host:a\r\n,\r\nX:y".split(b",")
 )
 vectors = st.sampled_from([*(v.data for v in REFUSED), *(v.data for v in ACCEPTED)]).filter(
     lambda data: len(data) < 400

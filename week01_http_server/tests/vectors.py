@@ -55,6 +55,10 @@ GOOD = head()
 REFUSED: tuple[Refused, ...] = (
     # ---- the request line
     _R("no version", b"GET /\r\n\r\n", 400, "RFC 9112 3"),
+    _R("no version, but in a field",
+       b"GET /\r\nX:y HTTP/1.1\r\nHost:a\r\n\r\n", 400, "RFC 9112 3"),
+    _R("no version, but in a field of a PUT",
+       b"PUT /\r\nX:y HTTP/1.1\r\nHost:a\r\n\r\n", 400, "RFC 9112 3"),
     _R("no target", b"GET HTTP/1.1\r\nHost: a\r\n\r\n", 400, "RFC 9112 3"),
     _R("two spaces before target", head(start=b"GET  / HTTP/1.1"), 400, "RFC 9112 3"),
     _R("two spaces before version", head(start=b"GET /  HTTP/1.1"), 400, "RFC 9112 3"),
@@ -264,6 +268,8 @@ ACCEPTED: tuple[Accepted, ...] = (
     _A("version 1.0", b"GET / HTTP/1.0\r\n\r\n", 1, "RFC 9112 9.3", True),
     _A("version 1.0 kept alive",
        head(b"Connection: Keep-Alive", start=b"GET / HTTP/1.0") * 2, 2, "RFC 9112 9.3"),
+    _A("version 1.0 kept alive, without Host",
+       b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" * 2, 2, "RFC 9112 9.3"),
     _A("nothing after close", head(b"Connection: close") + GOOD, 1, "RFC 9112 9.6", True),
     _A("noise after close", head(b"Connection: close") + b"\0\n", 1, "RFC 9112 9.6", True),
     _A("close among options", head(b"Connection: a, Close ,b") + GOOD, 1, "RFC 9112 9.6", True),

@@ -96,6 +96,15 @@ def test_persistence_follows_version_and_connection(
     assert request_of(head(*lines, start=b"GET / HTTP/" + version)).keep_alive is keep_alive
 
 
+def test_a_body_and_an_expectation_leave_persistence_alone() -> None:
+    for lines in ([b"Expect: 100-continue"], [b"Connection: Keep-Alive"], []):
+        request = request_of(post(b"Content-Length: 1", *lines, body=b"a"))
+        assert request.keep_alive
+        assert request.expects_continue is bool(lines and b"Expect" in lines[0])
+    without_host = b"POST / HTTP/1.0\r\nContent-Length: 1\r\nConnection: keep-alive\r\n\r\na"
+    assert request_of(without_host).keep_alive
+
+
 def test_pipelined_requests_come_in_order_whatever_carries_them() -> None:
     stream = (
         GOOD
