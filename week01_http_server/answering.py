@@ -119,7 +119,7 @@ class Answering(Channel):
             server=self._state.server,
         )
         if not keep_alive:
-            self._end_after(request)
+            self._end_after(request, exchange)
         if responses.is_bodiless(request.method, status):
             return head, responses.NO_BODY
         return head, framing
@@ -248,7 +248,7 @@ class Answering(Channel):
             server=state.server,
         )
         if not keep_alive:
-            self._end_after(request)
+            self._end_after(request, exchange)
         if responses.is_bodiless(request.method, response.status):
             return head
         return head + body
@@ -264,11 +264,14 @@ class Answering(Channel):
             return not self._awaits_continue and self._body_left <= DISCARD_MAX_BYTES
         return True
 
-    def _end_after(self, request: Request) -> None:
+    def _end_after(self, request: Request, exchange: Exchange | None) -> None:
         """The answer to this request says that it is the last one."""
         self._last = self._busy = True
-        # A client that asked for it sends nothing more, once its request is complete.
-        self._linger = request.keep_alive or request.has_body
+        body_ended = not request.has_body or (exchange is not None and exchange.body_ended)
+        # A client that asked for it sends nothing more, once its request is complete. One that
+        # did not may be sending the next request.
+        asked = not request.keep_alive and not self._state.limits.requests_per_connection_max
+        self._linger = not (asked and body_ended)
 
     def _is_quiet(self) -> bool:
         """Whether nothing but the current request is going on: nothing to parse, send or end."""

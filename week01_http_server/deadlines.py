@@ -55,6 +55,7 @@ class Clock:
 
     __slots__ = (
         "_deadlines",
+        "_idle_s",
         "body_due",
         "date",
         "head_due",
@@ -69,6 +70,7 @@ class Clock:
 
     def __init__(self, deadlines: Deadlines, now: float, wall: float) -> None:
         self._deadlines = deadlines
+        self._idle_s = deadlines.idle_s or NEVER
         self.tick_s = tick_of(deadlines)
         self.tick(now, wall)
 
@@ -79,11 +81,16 @@ class Clock:
         self.date = formatdate(wall, usegmt=True).encode("ascii")
         self.head_due = base + (deadlines.head_s or NEVER)
         self.body_due = base + (deadlines.body_s or NEVER)
-        self.idle_due = base + (deadlines.idle_s or NEVER)
+        self.idle_due = base + self._idle_s
         self.write_due = base + (deadlines.write_s or NEVER)
         self.preface_due = base + (deadlines.preface_s or NEVER)
         self.linger_due = base + LINGER_S
         self.last_request_due = base + LAST_REQUEST_S
+
+    def hurry(self) -> None:
+        """The server stops: who becomes idle from now on is not waited for."""
+        self._idle_s = LAST_REQUEST_S
+        self.idle_due = self.last_request_due
 
 
 def tick_of(deadlines: Deadlines) -> float:

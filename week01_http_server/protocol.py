@@ -88,7 +88,7 @@ class HttpProtocol(Turns):
     def expire(self) -> None:
         """`due_at` has passed: whatever we wait for did not come."""
         self.due_at = NEVER
-        if self._blocked or self._last:
+        if self._blocked or (self._last and self._current is None):
             if self._is_taken():
                 self.due_at = self._state.clock.write_due
         elif self._wants_body:

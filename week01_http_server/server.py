@@ -131,6 +131,7 @@ class Server:
             await asyncio.sleep(LAST_HANDSHAKES_S)
         for guest in tuple(state.guests):
             guest.retire()
+        state.clock.hurry()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.deadlines.drain_s or None):
                 await state.deserted()

@@ -145,6 +145,23 @@ def test_a_body_that_stalls_is_refused_408_and_its_handler_ended() -> None:
     streaming(read, conversation)
 
 
+def test_a_body_that_stalls_behind_the_beginning_of_its_answer_costs_the_connection() -> None:
+    async def begin(exchange: Exchange) -> None:
+        exchange.start(200, [(b"connection", b"close")])
+        await exchange.write(b"some")
+        await exchange.read()
+
+    async def conversation(talk: Talk) -> None:
+        talk.send(POST)
+        await turns()
+        talk.later(19)
+        assert not talk.transport.is_closing()
+        talk.later(2)
+        assert talk.transport.closed == "abort"
+
+    streaming(begin, conversation)
+
+
 def test_a_handler_may_take_its_time_before_it_reads() -> None:
     go = asyncio.Event()
 
@@ -267,6 +284,7 @@ def retire(talk: Talk) -> None:
     talk.state.draining = True
     for guest in tuple(talk.state.guests):
         guest.retire()
+    talk.clock.hurry()
 
 
 def test_a_quiet_connection_is_let_go_at_once() -> None:
@@ -309,6 +327,28 @@ def test_what_is_begun_is_finished_and_says_that_it_is_the_last() -> None:
         await turns()
         assert b"\r\nconnection: close\r\n" in talk.answers
         assert isinstance(talk.transport.protocol, Lingering)
+
+    streaming(wait, conversation)
+
+
+def test_an_answer_that_promised_to_go_on_before_the_drain_does_not_hold_it_up() -> None:
+    go = asyncio.Event()
+
+    async def wait(exchange: Exchange) -> None:
+        exchange.start(200, [])
+        await exchange.write(b"some")
+        await go.wait()
+        exchange.end()
+
+    async def conversation(talk: Talk) -> None:
+        talk.send(GET)
+        await turns()
+        retire(talk)
+        go.set()
+        await turns()
+        assert talk.answers.endswith(b"0\r\n\r\n") and not talk.transport.is_closing()
+        talk.later(2)
+        assert talk.transport.closed == "close"
 
     streaming(wait, conversation)
 

@@ -103,6 +103,7 @@ def test_the_last_request_of_a_connection_is_announced_and_lingered_for() -> Non
     talk = Talk(Handlers(plain=path_of), Settings(limits=Limits(requests_per_connection_max=2)))
     talk.send(get("/1"), get("/2"))
     assert heard(talk.answers) == [answer("/1"), answer("/2", "connection: close")]
+    assert isinstance(talk.transport.protocol, Lingering)
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
