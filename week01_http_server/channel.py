@@ -115,6 +115,15 @@ def unsent_bytes(transport: asyncio.Transport) -> int:
     return unsent
 
 
+def waiting_bytes(transport: asyncio.Transport) -> int:
+    """Bytes of the other side that were not read yet: it is not as quiet as it seems to be."""
+    sock = transport.get_extra_info("socket")
+    if sock is None:
+        return 0
+    answer = fcntl.ioctl(sock.fileno(), termios.FIONREAD, b"\0\0\0\0")
+    return int(struct.unpack("i", answer)[0])
+
+
 def reset(transport: asyncio.Transport) -> None:
     """Close so that the client gets an error, not an end that looks like a good one."""
     sock = transport.get_extra_info("socket")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from week01_http_server.channel import unsent_bytes
+from week01_http_server.channel import unsent_bytes, waiting_bytes
 from week01_http_server.deadlines import NEVER
 from week01_http_server.exchange import Address, Peer
 from week01_http_server.messages import Refusal
@@ -18,6 +18,8 @@ from week01_http_server.turns import FRESH, SLICE_BYTES, TAKING, Turns
 
 # An idle connection that was quiet for longer is closed at once when the server stops.
 QUIET_S = 1.0
+# A connection that was accepted longer ago and has sent nothing is closed as well.
+FRESH_S = 3.0
 # What uvloop's and asyncio's transports are born with.
 DEFAULT_HIGH_WATER_BYTES = 64 * 1024
 
@@ -104,6 +106,8 @@ class HttpProtocol(Turns):
             self._settle()
         elif self._still_taking():
             self.due_at = self._state.clock.write_due
+        elif waiting_bytes(self._transport):
+            self.due_at = self._state.clock.last_request_due  # came while we were held up
         else:
             self._end()
 
@@ -120,12 +124,14 @@ class HttpProtocol(Turns):
         if self._busy or not self._core.idle:
             return
         clock = self._state.clock
-        # Who has connected a moment ago is about to ask, like who was answered a moment ago.
-        since_due = clock.head_due if self._head_timing == FRESH else clock.idle_due
-        if since_due - self.due_at > QUIET_S:
-            self._end()
+        if self._head_timing == FRESH:
+            # Who has connected a moment ago is about to ask, and keeps its whole head_s for it.
+            quiet = clock.head_due - self.due_at > FRESH_S
         else:
+            quiet = clock.idle_due - self.due_at > QUIET_S
             self.due_at = min(self.due_at, clock.last_request_due)
+        if quiet and not waiting_bytes(self._transport):
+            self._end()
 
     def abort(self) -> None:
         """Close now."""
