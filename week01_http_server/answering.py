@@ -203,9 +203,8 @@ class Answering(Channel):
                 return False
             answer = self._whole(request, response, exchange)
         except Exception as error:
-            logger.error("handler failed: %s %r", request.method, request.path, exc_info=error)
             response = FAILED
-            answer = self._whole(request, response, exchange)
+            answer = self._failed(request, error, exchange)
         out.append(answer)
         if request.has_body and not (exchange is not None and exchange.body_ended):
             self._discard()
@@ -215,21 +214,17 @@ class Answering(Channel):
             self._flush()
         return True
 
+    def _failed(self, request: Request, error: Exception, exchange: Exchange | None) -> bytes:
+        """The answer in place of a plain handler's that raised, or that cannot be sent."""
+        logger.error("handler failed: %s %r", request.method, request.path, exc_info=error)
+        return self._whole(request, FAILED, exchange)
+
     def _whole(self, request: Request, response: Response, exchange: Exchange | None) -> bytes:
         state = self._state
         body = response.body
-        # As `ready_answer`, without the call: this is where every microsecond shows.
-        if not (
-            request.has_body
-            or self._eof
-            or state.draining
-            or request.version != "1.1"
-            or request.method == "HEAD"
-            or not request.keep_alive
-        ):
-            answer = state.ready.write(response.status, response.headers, body, state.clock.date)
-            if answer is not None:
-                return answer
+        answer = self.ready_answer(request, response.status, response.headers, body)
+        if answer is not None:
+            return answer
         framing, keep_alive = responses.plan(
             response.status,
             response.headers,

@@ -123,7 +123,7 @@ class Server:
         for _ in range(LAST_ACCEPTS):
             await asyncio.sleep(0)
         self._stop_accepting()
-        state.draining = True
+        state.stop()
         # Who was accepted last is a guest only in one of the next turns, or after its handshake.
         for _ in range(LAST_ACCEPTS):
             await asyncio.sleep(0)
@@ -150,7 +150,7 @@ class Server:
             return
         self._state = None
         self._stop_accepting()
-        state.draining = True
+        state.stop()
         for guest in tuple(state.guests):
             guest.abort()
         await self._cancel(state)

@@ -38,6 +38,8 @@ class ServerState:
         accepted: connections accepted since the start.
         turned_away: connections refused with 503 since the start.
         turning_away: of `guests`, those that are being refused just now.
+        swift: `plain`, as long as its answers need nothing but to be sent: nobody observes, and
+            the server does not stop.
         draining: the server stops; each answer from now on is the last of its connection.
     """
 
@@ -57,6 +59,7 @@ class ServerState:
         "ready",
         "server",
         "stream",
+        "swift",
         "turned_away",
         "turning_away",
     )
@@ -76,6 +79,7 @@ class ServerState:
         self.ready = ReadyAnswers(self.server)
         self.clock = clock
         self.plain: Handler | None = app.plain
+        self.swift = app.plain if observer is None else None
         self.stream: StreamHandler | None = app.stream
         self.exchange_type: type[Exchange] = app.exchange_type
         self.observer = observer
@@ -87,6 +91,11 @@ class ServerState:
         self.turning_away = 0
         self.draining = False
         self._deserted: asyncio.Event | None = None
+
+    def stop(self) -> None:
+        """Each answer from now on is the last of its connection."""
+        self.draining = True
+        self.swift = None
 
     def leave(self, guest: Guest) -> None:
         """This connection is no guest any more."""

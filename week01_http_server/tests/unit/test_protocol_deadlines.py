@@ -281,7 +281,7 @@ def test_what_is_no_proxy_header_or_from_an_unknown_peer_is_cut() -> None:
 
 
 def retire(talk: Talk) -> None:
-    talk.state.draining = True
+    talk.state.stop()
     for guest in tuple(talk.state.guests):
         guest.retire()
     talk.clock.hurry()
