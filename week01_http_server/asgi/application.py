@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context, copy_context
 from typing import Any
 
 from week01_http_server.asgi.http import AsgiExchange
@@ -31,6 +32,7 @@ class AsgiApplication:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         self.loop: asyncio.AbstractEventLoop
+        self.context: Context
         self._settings = settings
         self._state: dict[str, Any] = {}
         self._scopes = ScopeBuilder(settings.root_path, self._state)
@@ -49,6 +51,7 @@ class AsgiApplication:
     async def startup(self) -> None:
         """The app's start-up; LifespanFailed when it fails."""
         self.loop = asyncio.get_running_loop()
+        self.context = copy_context()
         await self._lifespan.startup()
 
     async def shutdown(self) -> None:

@@ -15,6 +15,7 @@ import os
 import stat
 import sys
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -47,6 +48,7 @@ class AsgiHandler(Protocol):
 
     app: ASGIApp
     loop: asyncio.AbstractEventLoop
+    context: Context
 
     def http_scope(self, request: Request, peer: Peer) -> Scope: ...
 
@@ -58,17 +60,21 @@ class AsgiExchange(Exchange):
 
     def launch(self, handler: Callable[[Any], Awaitable[None]]) -> None:
         """Run the app in a task of its own; a WebSocket handshake goes the slower, general way."""
+        asgi: AsgiHandler = handler  # type: ignore[assignment]
+        # Not a copy of the current context: when requests are pipelined, that is the context of
+        # the app's previous call, whose last `send` made room for this one.
+        context = asgi.context.copy()
         if self.request.upgrade == b"websocket":
-            super().launch(handler)
+            context.run(super().launch, handler)
             return
         self._phase = START
         self._body_told = False
         self._trailers_due = False
         self._wire.launched(self)
-        asgi: AsgiHandler = handler  # type: ignore[assignment]
-        # A task of its own for each request: current_task() tells requests apart, and a new task
-        # has its own copy of the context variables.
-        self.task = asyncio.Task(self._serve(asgi), loop=asgi.loop, name="request", **EAGER)
+        # A task of its own for each request, so that current_task() tells requests apart.
+        self.task = asyncio.Task(
+            self._serve(asgi), loop=asgi.loop, name="request", context=context, **EAGER
+        )
 
     async def _serve(self, handler: AsgiHandler) -> None:
         try:
