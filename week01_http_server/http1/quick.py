@@ -115,11 +115,11 @@ class QuickHeads:
                 return None
         end = data.find(_VERSION)
         target = data[start:end]
+        # An LF: a line without version, HTTP/0.9 to llhttp, and the version found in a later line.
         if (
             _SPACE in target
             or _NUMBER_SIGN in target
-            or _LF
-            in target  # a line without version (HTTP/0.9 to llhttp) and a later line with one
+            or _LF in target
             or not data.find(_HEAD_END, end) == len(data) - 4 < self._head_max_bytes
         ):
             return None

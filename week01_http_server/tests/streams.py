@@ -66,6 +66,12 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
     return [data[start:end] for start, end in pairwise(at)]
 
 
+def cut_after(data: bytes, mark: bytes) -> list[bytes]:
+    """data in pieces that end with mark, and what follows the last one."""
+    *pieces, rest = data.split(mark)
+    return [*(piece + mark for piece in pieces), *([rest] if rest else [])]
+
+
 places = st.lists(st.integers(0, 10_000), max_size=6)
 
 fragments = st.sampled_from(

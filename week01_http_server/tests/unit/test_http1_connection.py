@@ -246,6 +246,18 @@ def test_the_last_request_of_a_connection_says_close() -> None:
     assert connection.closed
 
 
+def test_empty_lines_are_counted_for_each_request_alone() -> None:
+    lines = b"\r\n" * 3
+    for pieces in ([lines, GOOD] * 3, [lines + GOOD] * 3, one_by_one((lines + GOOD) * 3)):
+        assert record(pieces)[0].ended == 3
+
+
+def test_a_cr_before_a_whole_head_is_not_forgotten() -> None:
+    for start in (b"\r", GOOD + b"\r", GOOD + b"\r\n\r"):
+        recorder, _ = record([start, GOOD])
+        assert recorder.refusal is not None and recorder.ended == start.count(GOOD)
+
+
 def bytes_until_refusal(stream: bytes, limits: Limits) -> tuple[int, int]:
     """After how many bytes, coming one by one, which status."""
     recorder = Recorder()

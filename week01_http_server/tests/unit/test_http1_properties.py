@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from week01_http_server.settings import Limits
-from week01_http_server.tests.streams import Sent, cut, places, requests, streams
+from week01_http_server.tests.streams import Sent, cut, cut_after, places, requests, streams
 from week01_http_server.tests.transcripts import one_by_one, record
 
 EXAMPLES = int(os.environ.get("LAB_EXAMPLES", "60"))
@@ -57,7 +57,8 @@ def test_what_was_sent_comes_out_in_order(sent: list[Sent], where: list[int]) ->
 @settings(max_examples=3 * EXAMPLES, deadline=None)
 def test_the_split_does_not_matter(data: bytes, where: list[int], limits: Limits) -> None:
     whole, connection = record([data], limits)
-    for pieces in (one_by_one(data), cut(data, where)):
+    ends = cut_after(data, b"\r"), cut_after(data, b"\r\n\r\n")
+    for pieces in (one_by_one(data), cut(data, where), *ends):
         again, same = record(pieces, limits)
         assert again.events == whole.events
         assert (same.idle, same.in_head, same.in_body) == (
