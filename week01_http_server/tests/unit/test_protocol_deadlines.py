@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import pytest
 
-from week01_http_server.deadlines import NEVER, TICK_MAX_S, TICK_MIN_S, Clock, tick_of
+from week01_http_server.deadlines import (
+    NEVER,
+    TICK_MAX_S,
+    TICK_MIN_S,
+    Clock,
+    Timer,
+    tick_of,
+)
 from week01_http_server.exchange import Exchange
 from week01_http_server.handlers import Handlers
 from week01_http_server.messages import Request, Response
@@ -62,6 +70,50 @@ def test_ticks_are_as_fine_as_the_shortest_deadline_needs() -> None:
     assert tick_of(Deadlines()) == TICK_MAX_S
     assert tick_of(Deadlines(body_s=0.4)) == pytest.approx(0.05)
     assert tick_of(Deadlines(body_s=0.001)) == TICK_MIN_S
+
+
+class HandLoop:
+    """An event loop's clock and its one timer, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.timer: tuple[float, Callable[[], None]] | None = None
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> None:
+        self.timer = self.now + delay_s, callback
+
+    def run(self, late_s: float = 0.0) -> None:
+        assert self.timer is not None
+        due_at, callback = self.timer
+        self.now = due_at + late_s
+        callback()
+
+
+class Patient:
+    """Counts how often it was told that it is due."""
+
+    due_at = 1.0
+    told = 0
+
+    def expire(self) -> None:
+        self.told += 1
+
+
+def test_a_loop_that_was_held_up_reads_before_it_judges() -> None:
+    loop, patient = HandLoop(), Patient()
+    clock = Clock(DEADLINES, loop.now, WALL)
+    timer = Timer(cast("asyncio.AbstractEventLoop", loop), clock, [patient])
+    timer.start()
+    loop.run(late_s=10)
+    assert patient.told == 0 and clock.now > 10
+    loop.run()
+    assert patient.told == 1
+    loop.run(late_s=10)
+    loop.run(late_s=10)  # always late: deadlines must strike all the same
+    assert patient.told == 2
 
 
 # ---- Heads
