@@ -6,7 +6,7 @@ lets through what RFC 9112 forbids: no version at all, two spaces for one, fragm
 shape of request line that leaves no doubt, and with fields that agree with each other. Everything
 else gets no verdict but None, and `HeadReader` reads it again, line by line.
 
-Where the CPU time of a bodiless GET with five fields goes, by taking parts out one by one: a quarter
+Where the time of a bodiless GET with five fields goes, by taking parts out one by one: a quarter
 is llhttp with callbacks that do nothing, a fifth what the callback does with the fields, an eighth
 the checks of the request line, the rest the calls from `Connection.feed` to the sink, the `Request`
 and its Host.
