@@ -38,7 +38,7 @@ from week01_http_server.state import PrefaceFactory, ServerState
 
 T = TypeVar("T")
 
-WAIT_S = 20.0  # of everything a test waits for: far more than any of it takes
+WAIT_S = 50.0  # of everything a test waits for: far more than any of it takes
 
 
 class _Errors(logging.Handler):
