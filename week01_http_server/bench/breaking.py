@@ -6,8 +6,9 @@
     python -m week01_http_server.bench.breaking raw-alone
     python -m week01_http_server.bench.breaking server --descriptors 20000
 
-It starts the server itself, on loopback, opens more and more connections, asks twice on each, and
-narrows the number down between the last step that went well and the first that did not.
+It starts the server itself, on loopback, for each step anew, opens more and more connections, asks
+twice on each, and narrows the number down between the last step that went well and the first that
+did not.
 """
 
 from __future__ import annotations
@@ -34,7 +35,6 @@ LADDER = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 MOST = 10_000
 TRIES_MAX = 10
 SAMPLE_S = 0.25
-FREED_S = 15.0
 SPARE = 200
 AT_ONCE = 64
 NETSTAT = Path("/proc/net/netstat")
@@ -121,16 +121,6 @@ def _descriptors_max(process: psutil.Process) -> int:
     return int(limit(psutil.RLIMIT_NOFILE)[0])
 
 
-async def _freed(server: Running, baseline: int) -> None:
-    """Wait until the server has closed what the last step left."""
-    end_s = time.monotonic() + FREED_S
-    while time.monotonic() < end_s:
-        if max(one.num_fds() for one in server.tree()) <= baseline:
-            return
-        await asyncio.sleep(SAMPLE_S)
-    raise LabError("the server still holds connections of the last step")
-
-
 def contestant(name: str, descriptors: int, backlog: int) -> Contestant:
     """The server called `name`, with its limit of descriptors set by the shell that starts it."""
 
@@ -145,38 +135,36 @@ def contestant(name: str, descriptors: int, backlog: int) -> Contestant:
     return Contestant(name, name, lambda: "", frozenset({Serves.HELLO}), command)
 
 
-def search(server: Running, chosen: argparse.Namespace) -> Step:
+def search(chosen: argparse.Namespace) -> Step:
     """Climb, then narrow down; the least that failed, or the most that went well."""
-
-    at_once = chosen.most if chosen.burst else AT_ONCE
-
-    async def tried(connections: int) -> Step:
-        step = await Attempt(server, chosen.patience).run(connections, at_once)
-        print(_line(step), flush=True)
-        if not step.ended:
-            await _freed(server, baseline)
-        return step
-
-    baseline = max(one.num_fds() for one in server.tree())
-    good, worst = 0, None
+    best, worst = Step(0, 0), None
     for connections in (*(number for number in LADDER if number < chosen.most), chosen.most):
-        step = run_in_loop(lambda number=connections: tried(number))  # type: ignore[misc]
+        step = _try(connections, chosen)
         if not step.whole:
             worst = step
             break
-        good, best = connections, step
-    if worst is None:
-        return best
-    for _ in range(TRIES_MAX):
-        middle = next_try(good, worst.connections)
-        if middle is None or worst.ended:
+        best = step
+    for _ in range(TRIES_MAX if worst is not None else 0):
+        assert worst is not None
+        middle = next_try(best.connections, worst.connections)
+        if middle is None:
             break
-        step = run_in_loop(lambda number=middle: tried(number))  # type: ignore[misc]
-        if step.whole:
-            good = middle
-        else:
-            worst = step
-    return worst
+        step = _try(middle, chosen)
+        best, worst = (step, worst) if step.whole else (best, step)
+    return worst or best
+
+
+def _try(connections: int, chosen: argparse.Namespace) -> Step:
+    """One step on a new server: after some steps the old one is long busy with their ruins."""
+    one = contestant(chosen.server, chosen.descriptors, chosen.backlog)
+    with tempfile.TemporaryDirectory(prefix="breaking-") as folder:
+        start = Start(free_ports(1)[0], Serves.HELLO, Path(folder), Path(folder) / "run")
+        with running(one, start) as server:
+            server.wait_until_ready("/")
+            at_once = connections if chosen.burst else AT_ONCE
+            step = run_in_loop(lambda: Attempt(server, chosen.patience).run(connections, at_once))
+    print(_line(step), flush=True)
+    return step
 
 
 def _line(step: Step) -> str:
@@ -201,15 +189,10 @@ def main() -> int:
     chosen = options.parse_args()
     if not 1 <= chosen.most <= MOST:
         options.error(f"--most is from 1 to {MOST}")
-    one = contestant(chosen.server, chosen.descriptors, chosen.backlog)
     try:
         allow_descriptors(chosen.most + SPARE)
-        with tempfile.TemporaryDirectory(prefix="breaking-") as folder:
-            start = Start(free_ports(1)[0], Serves.HELLO, Path(folder), Path(folder) / "run")
-            with running(one, start) as server:
-                server.wait_until_ready("/")
-                print(" tried  answered  slowest, ms  descriptors  threads     MiB  CPU%  dropped")
-                last = search(server, chosen)
+        print(" tried  answered  slowest, ms  descriptors  threads     MiB  CPU%  dropped")
+        last = search(chosen)
     except LabError as error:
         sys.stderr.write(f"breaking: {error}\n")
         return error.exit_code

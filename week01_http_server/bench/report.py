@@ -7,7 +7,7 @@ from html import escape
 
 from infra.evidence import html, plots
 from week01_http_server.bench.results import Bench, Cell, median
-from week01_http_server.bench.table import among_asgi, heads, provenance, rows
+from week01_http_server.bench.table import among_asgi, heads, legend, provenance, rows
 
 TITLE = "Week 1: this server beside nginx"
 _OURS = "ours"
@@ -52,9 +52,12 @@ def _case(bench: Bench, case: str) -> str:
             ("cpu_us", "µs of server CPU per request"),
         )
     )
+    told = "".join(
+        f"<p>{escape(line)}</p>" for line in (legend(bench, case), among_asgi(bench, case)) if line
+    )
     return f"""<section><h2>{escape(case)}</h2>
 <p>{escape(bench.cases[case])}.</p>
-{table}<p>{escape(among_asgi(bench, case))}</p>{drawn}{latency}</section>"""
+{table}{told}{drawn}{latency}</section>"""
 
 
 def _escaped(bench: Bench, case: str) -> Iterator[tuple[str, ...]]:

@@ -9,6 +9,10 @@ from week01_http_server.bench.results import BASE, Bench, Cell, median
 ASGI = "ours, ASGI"
 ASGI_PEERS = ("granian", "uvicorn")
 
+LIMITED = " †"
+CLIENT_BUSY = 0.95
+"""From this share of a processor on the client, which has one thread, sets the rate."""
+
 BEGIN, END = "<!-- bench: w01 begin -->", "<!-- bench: w01 end -->"
 
 
@@ -43,7 +47,20 @@ def rows(bench: Bench, case: str) -> list[tuple[str, ...]]:
 def _speed(bench: Bench, cell: Cell) -> tuple[str, str]:
     if cell.case in bench.open_loop:
         return spread(cell.series("p50_ms"), 2), spread(cell.series("p99_ms"), 2)
-    return spread(cell.series("per_s")), _ratio(bench, cell, "per_s")
+    mark = LIMITED if limited(cell) else ""
+    return spread(cell.series("per_s")) + mark, _ratio(bench, cell, "per_s")
+
+
+def limited(cell: Cell) -> bool:
+    """Whether it was the client that could not do more."""
+    return median(cell.series("client_busy")) >= CLIENT_BUSY
+
+
+def legend(bench: Bench, case: str) -> str:
+    """What the mark means, where it is used."""
+    if case in bench.open_loop or not any(map(limited, bench.of_case(case))):
+        return ""
+    return f"{LIMITED.strip()} the client had no processor left: this server could do more."
 
 
 def _ratio(bench: Bench, cell: Cell, field: str, base: str = BASE) -> str:
@@ -79,7 +96,7 @@ def markdown(bench: Bench, report: str) -> str:
         parts += [f"| {' | '.join(heads(bench, case))} |", "|---|---|---|---|---|"]
         parts += [f"| {' | '.join(row)} |" for row in rows(bench, case)]
         parts.append("")
-        if told := among_asgi(bench, case):
+        for told in filter(None, (legend(bench, case), among_asgi(bench, case))):
             parts += [told, ""]
     if bench.idle:
         parts += [f"**Idle connections**: memory for each, of {bench.idle[0].connections:,}.", ""]
