@@ -59,7 +59,9 @@ class Channel(asyncio.Protocol):
     @property
     def blocked(self) -> bool:
         """More than write_buffer_bytes wait for the client, or it is gone."""
-        return self._blocked or self._lost
+        # A transport that failed says so before the event loop tells us, and would take (and drop)
+        # bytes for ever: a handler that never pauses would keep the loop from ever telling us.
+        return self._blocked or self._lost or self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
         """Hand bytes to the transport, behind those that are being collected."""
@@ -70,7 +72,7 @@ class Channel(asyncio.Protocol):
 
     async def drain(self) -> None:
         """Wait while blocked; raises ClientGone."""
-        while self._blocked and not self._lost:
+        while not self._lost and (self._blocked or self._transport.is_closing()):
             if self._drained is None:
                 self._drained = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._drained)

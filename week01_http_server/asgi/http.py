@@ -81,10 +81,7 @@ class AsgiExchange(Exchange):
             scope = handler.http_scope(self.request, self._wire.peer)
             await handler.app(scope, self.asgi_receive, self.asgi_send)
             if self._phase != NOTHING:
-                raise ProtocolMisuse(
-                    f"the app returned before it sent {EXPECTED[self._phase]!r}"
-                    + (" with more_body false" if self._phase == BODY else "")
-                )
+                self._unfinished()
         except ClientGone:
             self.abandon()
         except asyncio.CancelledError:
@@ -98,6 +95,16 @@ class AsgiExchange(Exchange):
         finally:
             self.task = None
             self._wire.settled(self)
+
+    def _unfinished(self) -> None:
+        """The app returned too early; when its client had left, that is a good way to end."""
+        if self.lost:
+            self.abandon()
+            return
+        raise ProtocolMisuse(
+            f"the app returned before it sent {EXPECTED[self._phase]!r}"
+            + (" with more_body false" if self._phase == BODY else "")
+        )
 
     # ---- receive
 

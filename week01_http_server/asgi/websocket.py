@@ -147,7 +147,7 @@ class WebSocketSession:
         except Exception as error:
             if self._connection is None:
                 raise
-            if not (self._connection.closed and stems_from_client(error)):
+            if not stems_from_client(error):
                 logger.exception("the app raised in a WebSocket: %s", self._scope["path"])
             self._connection.close(CloseCode.INTERNAL_ERROR)
         else:

@@ -120,6 +120,9 @@ class WebSocketConnection(asyncio.Protocol):
             await self._writable.wait()
             if self._lost:
                 raise ClientDisconnected("the client left the WebSocket")
+        elif self._transport is None or self._transport.is_closing():
+            # The transport failed, which we shall be told when the event loop has its turn.
+            raise ClientDisconnected("the client left the WebSocket")
 
     def close(self, code: int, reason: str = "") -> None:
         """Begin the closing handshake; nothing happens when it is under way already.

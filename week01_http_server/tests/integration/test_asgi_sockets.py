@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 import threading
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -216,6 +218,35 @@ def test_requests_do_not_see_each_others_context(serve: Serve) -> None:
 
     ask(run(serve, app), get("/a", close=False) + get("/b", close=False) + get("/c"))
     assert seen == [("unset", True)] * 3
+
+
+def test_an_app_that_never_pauses_notices_a_client_that_left(serve: Serve) -> None:
+    """A transport that failed takes bytes for ever until the event loop gets its turn."""
+    ended: list[type[BaseException]] = []
+    over = threading.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/short":
+            await answer(send, b"served")
+            return
+        await send({"type": "http.response.start", "status": 200})
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": bytes(1000), "more_body": True})
+        except OSError as error:
+            ended.append(type(error))
+        over.set()
+
+    server = run(serve, app)
+    for _ in range(20):
+        with server.connect() as sock:
+            sock.sendall(get("/long"))
+            sock.recv(10_000)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert over.wait(WAIT_S)
+        over.clear()
+    assert len(ended) == 20
+    assert ask(server, get("/short")).endswith(b"served")
 
 
 def test_a_handler_that_hangs_is_cancelled_when_the_server_closes(serve: Serve) -> None:

@@ -413,6 +413,29 @@ def test_an_app_that_sends_faster_than_its_client_reads_is_held_back(
     assert site.disconnects[0][0] == 1006
 
 
+def test_an_app_that_never_pauses_notices_a_client_that_left(serve: Serve) -> None:
+    over = threading.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            raise NotImplementedError
+        await receive()
+        await send({"type": "websocket.accept"})
+        try:
+            while True:
+                await send({"type": "websocket.send", "bytes": bytes(1000)})
+        except OSError:
+            over.set()
+
+    server = run(serve, app)
+    for _ in range(20):
+        with Raw(server) as raw:
+            raw.frame()
+            raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert over.wait(WAIT_S)
+        over.clear()
+
+
 def test_a_client_that_sends_faster_than_the_app_reads_is_held_back(serve: Serve) -> None:
     released = threading.Event()
     received: list[int] = []

@@ -353,6 +353,21 @@ def test_an_exception_that_only_says_the_client_left_is_not_logged(
     assert not caplog.records
 
 
+def test_an_app_may_just_return_when_its_client_left(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def go() -> None:
+        exchange, wire = await started(app)
+        exchange.lose()
+        await wire.finished.wait()
+        assert wire.over == []
+
+    asyncio.run(go())
+    assert not caplog.records
+
+
 def test_another_exception_after_the_client_left_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
