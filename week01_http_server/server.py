@@ -74,9 +74,13 @@ class Server:
             ssl: what TLS connections are answered with; None for plain ones.
 
         Raises:
+            ValueError: both a PROXY header and TLS: the header stands before the handshake, where
+                event loops let nobody read.
             TimeoutError: the application did not start in lifespan_s.
             Exception: whatever else keeps the application from starting.
         """
+        if ssl is not None and self._preface is not None:
+            raise ValueError("the PROXY protocol and TLS do not go together: end TLS in the proxy")
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._settings.deadlines.lifespan_s or None):
             await self._app.startup()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import cast
 
@@ -20,6 +21,7 @@ from week01_http_server.exchange import Exchange
 from week01_http_server.handlers import Handlers
 from week01_http_server.messages import Request, Response
 from week01_http_server.phases import Lingering
+from week01_http_server.server import Server
 from week01_http_server.settings import Deadlines, Settings
 from week01_http_server.tests.wires import WALL, Talk, turns
 from week01_http_server.transport.proxy_protocol import ProxyPreface
@@ -327,6 +329,12 @@ def test_what_is_no_proxy_header_or_from_an_unknown_peer_is_cut() -> None:
     assert talk.transport.closed == "abort" and talk.answers == b""
     talk = Talk(Handlers(plain=hello), preface=lambda peer: None)
     assert talk.transport.closed == "abort"
+
+
+def test_a_proxy_header_before_tls_is_refused_at_the_start() -> None:
+    server = Server(Settings(), Handlers(plain=hello), preface=lambda peer: ProxyPreface())
+    with pytest.raises(ValueError, match="PROXY"):
+        asyncio.run(server.start([], ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)))
 
 
 # ---- Drain
