@@ -21,7 +21,7 @@ from infra.lab.errors import LabError
 from week01_http_server.bench import idle, publish
 from week01_http_server.bench.apps import BODY
 from week01_http_server.bench.contestants import CONTESTANTS, FILES, PLAIN, Serves, Start
-from week01_http_server.bench.processes import Running, running
+from week01_http_server.bench.processes import Running, interruptible, running
 from week01_http_server.bench.results import Bench, Cell, Idle
 from week01_http_server.bench.rounds import CONNECTIONS, SCRIPT, Case, Depth, measure
 
@@ -172,6 +172,7 @@ def main() -> int:
         "--publish", action="store_true", help="results, report and README table into the clone"
     )
     chosen = options.parse_args()
+    interruptible()
     clone = clone_root()
     try:
         wrk.program()

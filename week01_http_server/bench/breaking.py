@@ -26,13 +26,14 @@ import psutil
 from benchmarks.client.process import allow_descriptors, run_in_loop
 from infra.lab.engines.local.ports import free_ports
 from infra.lab.errors import LabError
-from week01_http_server.bench.contestants import PLAIN, Contestant, Serves, Start
+from week01_http_server.bench.contestants import HOST, PLAIN, Contestant, Serves, Start
 from week01_http_server.bench.crowd import PATIENCE_S, Crowd
 from week01_http_server.bench.diagnosis import Step, next_try, reason
-from week01_http_server.bench.processes import Running, running
+from week01_http_server.bench.processes import Running, interruptible, running
 
 LADDER = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 MOST = 10_000
+INTERRUPTED = 130
 TRIES_MAX = 10
 SAMPLE_S = 0.25
 SPARE = 200
@@ -60,6 +61,7 @@ class Attempt:
         sampler = asyncio.create_task(self._sample())
         try:
             crowd = await Crowd(
+                HOST,
                 server.start.port,
                 connections,
                 at_once,
@@ -187,6 +189,7 @@ def main() -> int:
     options.add_argument("--burst", action="store_true", help=f"all at once, not {AT_ONCE}")
     options.add_argument("--patience", type=float, default=PATIENCE_S, help="s for an answer")
     chosen = options.parse_args()
+    interruptible()
     if not 1 <= chosen.most <= MOST:
         options.error(f"--most is from 1 to {MOST}")
     try:
@@ -196,6 +199,9 @@ def main() -> int:
     except LabError as error:
         sys.stderr.write(f"breaking: {error}\n")
         return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("breaking: interrupted\n")
+        return INTERRUPTED
     if last.whole:
         print(f"{chosen.server} bears {last.connections} connections: no more were tried")
     else:

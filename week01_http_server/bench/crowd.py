@@ -8,8 +8,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from week01_http_server.bench.contestants import HOST
-
 PATIENCE_S = 5.0
 REQUEST = b"GET / HTTP/1.1\r\nHost: crowd\r\n\r\n"
 
@@ -41,6 +39,7 @@ class Crowd:
 
     def __init__(
         self,
+        host: str,
         port: int,
         connections: int,
         at_once: int,
@@ -48,7 +47,8 @@ class Crowd:
         patience_s: float = PATIENCE_S,
         all_open: Callable[[], None] = lambda: None,
     ) -> None:
-        self._port, self._connections, self._patience_s = port, connections, patience_s
+        self._host, self._port, self._connections = host, port, connections
+        self._patience_s = patience_s
         self._turn = asyncio.Semaphore(at_once)
         self._tell = all_open
         self._all_open = asyncio.Event()
@@ -67,7 +67,7 @@ class Crowd:
             try:
                 async with self._turn, asyncio.timeout(self._patience_s):
                     began = time.monotonic()
-                    reader, writer = await asyncio.open_connection(HOST, self._port)
+                    reader, writer = await asyncio.open_connection(self._host, self._port)
                     await _ask(reader, writer)
                     self._opening_s.append(time.monotonic() - began)
             finally:

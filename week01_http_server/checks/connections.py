@@ -13,7 +13,7 @@ from infra.evidence import Figures, Lab, Mechanism, claim
 from infra.lab.errors import LabError
 from week01_http_server.bench.crowd import Crowd
 from week01_http_server.checks.handshakes import Handshakes
-from week01_http_server.checks.stands import ALONE, FEW_DESCRIPTORS, HELLO
+from week01_http_server.checks.stands import ALONE, FEW_DESCRIPTORS, HELLO, target_of
 from week01_http_server.lab import metrics
 
 AT_ONCE: Final = 500
@@ -49,6 +49,7 @@ _STANDS: Final[dict[str, tuple[str, int]]] = {
     rows=[2, 154],
     mechanism="one event loop for all connections, and descriptors for them",
     unit="connections not answered",
+    needs={"url"},
     repetitions=3,
     passes=[Size.TEN_THOUSAND, Size.THOUSAND, Size.HUNDRED],
     controls=[Size.ALONE, Size.FEW_DESCRIPTORS],
@@ -59,8 +60,9 @@ class Connections:
     async def measure(self, lab: Lab, mechanism: Size) -> Figures:
         name, connections = _STANDS[mechanism]
         allow_descriptors(connections + SPARE)
-        lab.say(f"{connections} connections to {name}")
-        crowd = await Crowd(lab.running().site.ports[name], connections, AT_ONCE).run()
+        target = target_of(lab, name)
+        lab.say(f"{connections} connections to {target.host}")
+        crowd = await Crowd(target.address, target.port, connections, AT_ONCE).run()
         samples = {
             "unanswered": [float(crowd.connections - crowd.answered)],
             "connections_open_at_once": [float(connections)],

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from infra.evidence import Figures, Lab, Mechanism, claim
-from infra.lab.site import HOST
-from week01_http_server.checks.stands import FLOOR, READER
+from week01_http_server.checks.stands import FLOOR, READER, target_of
 from week01_http_server.tests.vectors import REFUSED, Refused
 
 CLOSED_S: Final = 5.0
@@ -34,19 +33,20 @@ class Heard:
     rows=[1, 154],
     mechanism="a core that judges what the parser lets through",
     unit="streams taken wrongly",
+    needs={"url"},
 )
 class Malformed:
     """Every malformed stream is refused with its status, and the connection closed."""
 
     async def measure(self, lab: Lab, mechanism: Mechanism) -> Figures:
         name = READER if mechanism is Mechanism.ON else FLOOR
-        port = lab.running().site.ports[name]
+        target = target_of(lab, name)
         turn = asyncio.Semaphore(AT_ONCE)
-        lab.say(f"{len(REFUSED)} streams to {name}")
+        lab.say(f"{len(REFUSED)} streams to {target.host}")
 
         async def tried(one: Refused) -> str:
             async with turn:
-                return fault(one, await hear(port, one.data))
+                return fault(one, await hear(target.address, target.port, one.data))
 
         found = await asyncio.gather(*map(tried, REFUSED))
         wrong = [f"{one.name}: {text}" for one, text in zip(REFUSED, found, strict=True) if text]
@@ -63,10 +63,10 @@ class Malformed:
         assert figures.value == 0, "; ".join(figures.notes[:3])
 
 
-async def hear(port: int, stream: bytes) -> Heard:
+async def hear(host: str, port: int, stream: bytes) -> Heard:
     """Send a stream, then listen until the server closes, or for CLOSED_S."""
     heard, closed = b"", False
-    reader, writer = await asyncio.open_connection(HOST, port, limit=READ_MAX_BYTES)
+    reader, writer = await asyncio.open_connection(host, port, limit=READ_MAX_BYTES)
     try:
         writer.write(stream)
         async with asyncio.timeout(CLOSED_S):

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from benchmarks.client import Target, parse_target
+from infra.evidence import Lab
 from infra.lab.servers.python import PythonProcess
 from infra.lab.site import Site
 from week01_http_server.lab import DEMO, level_1, server, topology
@@ -33,6 +35,12 @@ def _process(name: str, port: int, words: Callable[[str], tuple[str, ...]]) -> P
     return PythonProcess(
         name=name, port=port, arguments=arguments, environment=lambda site: {}, ready_path="/"
     )
+
+
+def target_of(lab: Lab, name: str) -> Target:
+    """Where a service of ours is; or, where somebody gave the address of his own, that one."""
+    url = lab.url if lab.engine is None else lab.engine.site.url(name)
+    return parse_target(url)[0]
 
 
 with_variants = replace(

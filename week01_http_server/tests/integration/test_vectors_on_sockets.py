@@ -43,7 +43,7 @@ def test_every_malformed_stream_is_refused_and_its_connection_closed(port: int) 
 
         async def one(stream: bytes) -> Heard:
             async with turn:
-                return await hear(port, stream)
+                return await hear("127.0.0.1", port, stream)
 
         return await asyncio.gather(*(one(vector.data) for vector in REFUSED))
 
