@@ -144,9 +144,7 @@ class HttpProtocol(Turns):
         high = self._state.limits.write_buffer_bytes
         if high != DEFAULT_HIGH_WATER_BYTES:
             self._transport.set_write_buffer_limits(high=high)
-        clock = self._state.clock
-        # Accepted while the listening sockets were being closed: it may still ask once.
-        self.due_at = clock.last_request_due if self._state.draining else clock.head_due
+        self.due_at = self._state.clock.head_due  # also of one accepted just before a drain
 
     def _introduced(self, addresses: tuple[Address, Address] | None, rest: bytes) -> None:
         """The PROXY header is complete."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from week01_http_server.handlers import Handlers
 from week01_http_server.messages import Request, Response
+from week01_http_server.protocol import HttpProtocol
 from week01_http_server.tests.wires import FakeTransport, Talk
 from week01_http_server.transport.proxy_protocol import ProxyPreface
 
@@ -17,7 +18,7 @@ def hello(_request: Request) -> Response:
 
 
 def retire(talk: Talk) -> None:
-    talk.state.draining = True
+    talk.state.stop()
     for guest in tuple(talk.state.guests):
         guest.retire()
 
@@ -50,6 +51,18 @@ def test_a_client_that_has_just_connected_has_the_time_of_a_head_to_ask() -> Non
     retire(talk)
     talk.later(30)
     assert talk.transport.is_closing()
+
+
+def test_a_client_accepted_in_the_last_turn_before_the_drain_may_ask() -> None:
+    talk = Talk(Handlers(plain=hello))
+    talk.state.stop()
+    transport = FakeTransport()
+    transport.protocol = HttpProtocol(talk.state)
+    transport.protocol.connection_made(transport)
+    retire(talk)
+    assert not transport.is_closing()
+    transport.protocol.data_received(GET)
+    assert b"".join(transport.written).startswith(b"HTTP/1.1 200 ")
 
 
 class Unread(FakeTransport):
