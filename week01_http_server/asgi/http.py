@@ -39,9 +39,6 @@ EXPECTED = ("http.response.start", "http.response.body", "http.response.trailers
 # How far back the reasons of an exception are looked at.
 CAUSES_MAX = 20
 
-# Python 3.12 can run a task's first step at once, which saves a turn of the event loop.
-EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
-
 
 class AsgiHandler(Protocol):
     """What an exchange needs of the application that it is made for."""
@@ -71,10 +68,20 @@ class AsgiExchange(Exchange):
         self._body_told = False
         self._trailers_due = False
         self._wire.launched(self)
-        # A task of its own for each request, so that current_task() tells requests apart.
-        self.task = asyncio.Task(
-            self._serve(asgi), loop=asgi.loop, name="request", context=context, **EAGER
-        )
+        # A task of its own for each request, so that current_task() tells requests apart. Its first
+        # step runs at once where Python can do that (3.12), which saves a turn of the event loop.
+        if sys.version_info >= (3, 12):
+            self.task = asyncio.Task(
+                self._serve(asgi),
+                loop=asgi.loop,
+                name="request",
+                context=context,
+                eager_start=True,
+            )
+        else:
+            self.task = asyncio.Task(
+                self._serve(asgi), loop=asgi.loop, name="request", context=context
+            )
 
     async def _serve(self, handler: AsgiHandler) -> None:
         try:
