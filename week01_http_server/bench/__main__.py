@@ -18,7 +18,7 @@ from benchmarks.measurement import here
 from infra.bootstrap import clone_root, lab_home
 from infra.lab.engines.local.ports import free_ports
 from infra.lab.errors import LabError
-from week01_http_server.bench import idle, publish
+from week01_http_server.bench import contestants, idle, publish
 from week01_http_server.bench.apps import BODY
 from week01_http_server.bench.contestants import CONTESTANTS, FILES, PLAIN, Serves, Start
 from week01_http_server.bench.processes import Running, interruptible, running
@@ -124,7 +124,7 @@ def run(quick: bool) -> Bench:
         seconds=round(time.monotonic() - began, 1),
         parameters=_parameters(depth),
         servers={one.name: one.says for one in CONTESTANTS},
-        versions={**{one.name: one.version() for one in CONTESTANTS}, "wrk": _wrk_version()},
+        versions={**contestants.versions(), "wrk": _wrk_version()},
         cases={case.name: case.says for case in CASES},
         open_loop=tuple(case.name for case in CASES if case.rate_per_s),
         cells=tuple(cells),

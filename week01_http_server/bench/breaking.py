@@ -134,7 +134,7 @@ def contestant(name: str, descriptors: int, backlog: int) -> Contestant:
         limited = f'ulimit -n {descriptors} && exec "$@"'
         return ("/bin/sh", "-c", limited, "sh", *words, "--backlog", str(backlog))  # the last wins
 
-    return Contestant(name, name, lambda: "", frozenset({Serves.HELLO}), command)
+    return Contestant(name, name, None, frozenset({Serves.HELLO}), command)
 
 
 def search(chosen: argparse.Namespace) -> Step:

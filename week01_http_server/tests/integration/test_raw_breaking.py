@@ -48,7 +48,7 @@ def test_a_contestant_runs_is_measured_and_ends(tmp_path: Path, contestant: Cont
 
 def test_a_contestant_that_does_not_start_says_why(tmp_path: Path) -> None:
     broken = Contestant(
-        "broken", "", lambda: "", NGINX.serves, lambda _: (sys.executable, "-c", "raise OSError(7)")
+        "broken", "", None, NGINX.serves, lambda _: (sys.executable, "-c", "raise OSError(7)")
     )
     start = Start(free_ports(1)[0], Serves.HELLO, tmp_path, tmp_path / "run")
     with running(broken, start) as server, pytest.raises(LabError, match=r"broken has ended.*7"):
