@@ -20,7 +20,7 @@ from typing import Protocol
 
 from week01_http_server.transport.tls import CertificateError, Certificates
 from week01_http_server.workers import lines
-from week01_http_server.workers.crew import Crew, Worker
+from week01_http_server.workers.crew import Crew, State, Worker
 from week01_http_server.workers.plan import Plan
 from week01_http_server.workers.processes import WorkerProcess
 from week01_http_server.workers.quiet import drop_new_connections
@@ -149,7 +149,9 @@ class Master:
             self._selector.unregister(process.fd)
             del self._processes[worker]
             reason = process.buried()
-            logger.info("worker %d (process %d) is gone: %s", worker.number, process.pid, reason)
+            # Of all others the crew tells the reason.
+            level = logging.INFO if worker.state is State.LEAVING else logging.DEBUG
+            logger.log(level, "worker %d (process %d): %s", worker.number, process.pid, reason)
             if self._figures is not None:
                 self._figures.fold(worker.number)
             self._crew.died(worker, reason, time.monotonic())
