@@ -114,8 +114,8 @@ class Settings:
         unix_mode: permissions of that socket; who may write may connect.
         inherit_sockets: take the listening sockets that the service manager passes (sd_listen_fds).
         workers: processes, each with its own listening socket (SO_REUSEPORT).
-        requests_per_worker_max: a worker that has answered so many is replaced by a new one, without
-            a failed request; 0 for never.
+        requests_per_worker_max: a worker that has answered so many is replaced by a new one,
+            without a failed request; 0 for never.
         backlog: length of the queue of connections not accepted yet, for each socket.
         proxy_protocol: expect a PROXY protocol header (v1 or v2) from trusted peers.
         trusted_peers: networks whose PROXY header and Forwarded fields are believed; "unix" for
