@@ -63,7 +63,7 @@ class Refusal:
     """Why a byte stream is no acceptable request; the connection is closed after the answer.
 
     Attributes:
-        status: 400, 408, 413, 414, 431, 501, 503 or 505.
+        status: 400, 408, 413, 414, 417, 431, 501, 503 or 505.
         reason: one line for people, also the body of the answer; never echoes input.
     """
 
