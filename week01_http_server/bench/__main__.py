@@ -63,7 +63,7 @@ CASES = (
         rate_per_s=RATE_PER_S,
     ),
 )
-FULL = Depth(seconds=2, rounds=7, open_seconds=3, open_rounds=3)
+FULL = Depth(seconds=2, rounds=6, open_seconds=3, open_rounds=3)
 QUICK = Depth(seconds=1, rounds=1, open_seconds=1, open_rounds=1)
 
 

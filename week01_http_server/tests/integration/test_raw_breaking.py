@@ -25,7 +25,7 @@ def breaking(*words: str) -> str:
 
 
 def test_a_thread_for_each_connection_breaks_where_descriptors_end() -> None:
-    told = breaking("raw", "--descriptors", "24", "--most", "30", "--patience", "0.5")
+    told = breaking("raw", "--descriptors", "24", "--most", "30", "--patience", "1.5")
     assert "raw breaks at 2" in told
     assert "descriptors: it had 24 of 24 open" in told
 
