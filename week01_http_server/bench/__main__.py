@@ -111,13 +111,13 @@ def run(quick: bool) -> Bench:
         Path(folder).chmod(0o755)
         say("starting the servers")
         with everybody(Path(folder)) as servers:
+            connections = IDLE_CONNECTIONS // (10 if quick else 1)
+            say(f"memory of {connections} idle connections")
+            idles = _idle(servers, connections)
             for case in CASES:
                 say(f"{case.name}: {case.says}")
                 of_case = [one for one in servers if one.start.serves is case.serves]
                 cells += measure(case, of_case, depth, lambda line: say(f"  {line}"))
-            connections = IDLE_CONNECTIONS // (10 if quick else 1)
-            say(f"memory of {connections} idle connections")
-            idles = _idle(servers, connections)
     return Bench(
         environment=environment,
         quick=quick,

@@ -18,6 +18,7 @@ from week01_http_server.bench import apps
 
 HOST = "127.0.0.1"
 BACKLOG = 2048
+CONNECTIONS_MAX = 20_000
 SERVER = "week01_http_server"
 HERE = f"{SERVER}.bench"
 FILES = "files"
@@ -152,6 +153,8 @@ def _granian(start: Start) -> tuple[str, ...]:
     return _python(
         *("granian", f"{HERE}.apps:hello", *_bound(start), "--interface", "asgi"),
         *("--http", "1", "--loop", "uvloop", "--workers", "1", _log_option(start)),
+        # Its limit on connections at once; the default is the backlog.
+        *("--backpressure", str(CONNECTIONS_MAX)),
         *(mount if start.serves is Serves.FILES else ()),
     )
 
