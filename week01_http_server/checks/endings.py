@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections import Counter
@@ -108,7 +109,12 @@ def _master(lab: Lab, name: str) -> psutil.Process:
 
 
 def _workers(master: psutil.Process) -> set[int]:
-    return {one.pid for one in master.children() if one.status() != psutil.STATUS_ZOMBIE}
+    alive = set()
+    for one in master.children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended since children() was asked
+            if one.status() != psutil.STATUS_ZOMBIE:
+                alive.add(one.pid)
+    return alive
 
 
 @claim(
