@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from week01_http_server import descriptors, logs
@@ -19,6 +20,9 @@ from week01_http_server.workers.plan import ServeDirectory
 EXIT_CANNOT_START = 1
 EXIT_BAD_COMMAND = 2
 
+NEEDED = ("httptools", "uvloop")
+"""What the workers cannot do without; said here in one line, not by each of them."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until told to end; returns the exit status: 2 for a mistake in the command line."""
@@ -27,6 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check_files(command)
     except (BadCommand, CertificateError) as error:
         return _fail(f"{error} (-h lists the options)", EXIT_BAD_COMMAND)
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        return _fail(
+            f"{sys.executable} has no {' and no '.join(missing)}: use the clone's own "
+            f"interpreter, .lab/venv/bin/python (`make week01 up` builds it)",
+            EXIT_CANNOT_START,
+        )
     logs.configure(command.plan.log_level, "master")
     descriptors.allow(command.plan.settings.limits.connections_max)
     try:
@@ -115,7 +126,8 @@ def _metrics(settings: Settings) -> tuple[Figures | None, str]:
         metrics.serve(figures, settings.metrics_port)
     except OSError as error:
         raise listeners.ListenError(
-            f"cannot serve metrics on 127.0.0.1:{settings.metrics_port}: {error.strerror}"
+            f"cannot serve metrics on 127.0.0.1:{settings.metrics_port}: {error.strerror}; "
+            f"choose another --metrics-port"
         ) from None
     return figures, f", metrics on http://127.0.0.1:{settings.metrics_port}/metrics"
 

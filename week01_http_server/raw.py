@@ -142,7 +142,7 @@ def main() -> None:
     try:
         listener = listen(chosen.host, chosen.port, chosen.backlog)
     except (OSError, OverflowError) as error:
-        sys.exit(f"raw: cannot listen on {chosen.host}:{chosen.port}: {error}")
+        sys.exit(f"raw: cannot listen on {chosen.host}:{chosen.port}: {error}; try another --port")
     sys.stderr.write("raw: http://{}:{}\n".format(*listener.getsockname()))
     with listener, contextlib.suppress(KeyboardInterrupt):
         serve(listener, threads=not chosen.one_at_a_time)

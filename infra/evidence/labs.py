@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
@@ -14,6 +15,8 @@ from infra.lab.site import Site
 from infra.lab.topology import Topology
 
 Say = Callable[[str], None]
+
+CONNECT_TIMEOUT_S = 5.0
 
 
 def unheard(text: str) -> None:
@@ -78,6 +81,18 @@ def of_target(url: str, dsn: str | None) -> Lab:
     if dsn is not None and urlsplit(dsn).scheme not in ("postgresql", "postgres"):
         raise UsageError("the target's dsn is none: write postgresql://USER:PASSWORD@HOST/NAME")
     return Lab(url=url.rstrip("/"), dsn=dsn)
+
+
+def require_answer(lab: Lab) -> None:
+    """Somebody accepts connections at the target. Raises LabError in one line, before measuring."""
+    parts = urlsplit(lab.url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname or "", port), CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise LabError(
+            f"nothing answers at {without_secrets(lab.url)} ({error}): start your service first"
+        ) from error
 
 
 def without_secrets(url: str) -> str:

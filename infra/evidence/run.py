@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from infra.bootstrap import clone_root
-from infra.evidence.labs import of_target
+from infra.evidence.labs import of_target, require_answer
 from infra.lab.errors import LabError, UsageError
 
 BUDGET_S = 180.0
@@ -42,7 +42,7 @@ def run_checks(
     if target_dsn and not target:
         raise UsageError("TARGET_DSN goes with TARGET: name the service as well")
     if target:
-        of_target(target, target_dsn)
+        require_answer(of_target(target, target_dsn))
     if find_spec("pytest") is None:
         raise LabError(
             "checks need the development packages: `./lab --dev pytest --version` installs them"

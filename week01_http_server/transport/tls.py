@@ -98,7 +98,7 @@ def _context(certificate: str, key: str) -> ssl.SSLContext:
         context.load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or str(error)
-        if reason == "KEY_VALUES_MISMATCH":
+        if reason in ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
             text = f"{key} is not the key of {certificate}"
         elif reason in ("PEM_LIB", "NO_START_LINE", "BAD_DECRYPT") or "PEM" in str(error):
             text = f"no certificate in {certificate} or no plain key in {key}"

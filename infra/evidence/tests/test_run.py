@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -75,11 +76,19 @@ def test_a_failed_claim_returns_one_without_a_traceback(workshop: Workshop, clon
 
 def test_a_seed_and_a_target_are_passed_on(workshop: Workshop, clone: Path) -> None:
     (workshop.checks / "conftest.py").unlink()
-    done = _in_a_process(
-        clone, seed=9, target="http://127.0.0.1:9", target_dsn="postgresql://u@h/d"
-    )
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        target = f"http://127.0.0.1:{service.getsockname()[1]}"
+        done = _in_a_process(clone, seed=9, target=target, target_dsn="postgresql://u@h/d")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (workshop.result()["seed"], workshop.result()["target"]) == (9, "http://127.0.0.1:9")
+    assert (workshop.result()["seed"], workshop.result()["target"]) == (9, target)
+
+
+def test_a_target_that_does_not_answer_is_one_clear_line_before_anything_is_measured() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and never listens
+        target = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        with pytest.raises(LabError, match=f"nothing answers at {target} .*start your service"):
+            run_checks("week01_http_server", target=target)
 
 
 def test_an_interrupt_returns_130_and_the_run_is_not_complete(

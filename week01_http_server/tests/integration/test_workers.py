@@ -2,6 +2,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -11,7 +13,7 @@ import psutil
 import pytest
 
 from benchmarks.client.results import Result
-from week01_http_server.tests.programs import APP, Program, ask, until
+from week01_http_server.tests.programs import APP, REPOSITORY, WAIT_S, Program, ask, until
 from week01_http_server.transport.listeners import listen_tcp
 
 pytestmark = pytest.mark.integration
@@ -406,3 +408,17 @@ def _figure_or_zero(figure: Callable[[str], float], name: str) -> float:
         return figure(name)
     except ValueError:  # no such line yet
         return 0.0
+
+
+def test_an_interpreter_without_the_packages_is_told_so_in_one_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "week01_http_server", "--port", "0"],  # -S: no site-packages
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "has no httptools and no uvloop: use the clone's own interpreter" in done.stderr
+    assert done.stderr.count("\n") == 1
