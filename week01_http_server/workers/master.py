@@ -180,7 +180,8 @@ class Master:
         logger.info("stopping: requests in flight are finished")
         if not self._outlive:
             own = {each for slot in self._slots for each in slot}
-            drop_new_connections(own)
+            if not drop_new_connections(own):
+                logger.info("who connects in the last moment may be reset: no filter on sockets")
             for each in own:
                 each.close()
 

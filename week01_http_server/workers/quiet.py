@@ -4,12 +4,12 @@ A listening socket that is closed resets every connection in its queue, so the q
 emptied first, and nothing may be added to it meanwhile. Linux has no call for that, but lets a
 socket filter (BPF, socket(7) SO_ATTACH_FILTER) drop segments: ours drops those that ask for a new
 connection. The client's system asks again after a second, and then finds a new server or is
-refused: never accepted and then reset.
+refused: never accepted and then reset. Some kernels refuse the filter to ordinary users; then the
+queue is emptied all the same, and who comes in the moment between that and the end is reset.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import socket
 import struct
@@ -33,17 +33,23 @@ QUEUE_S = 0.1
 round trip for handshakes under way."""
 
 
-def drop_new_connections(sockets: Iterable[socket.socket]) -> None:
+def drop_new_connections(sockets: Iterable[socket.socket]) -> bool:
     """Let the TCP sockets answer no further SYN; the others, and other systems, stay as they are.
 
     The filter belongs to the socket, whoever holds it: not for sockets that outlive us.
+
+    Returns:
+        Whether no TCP socket answers any more.
     """
     if sys.platform != "linux":
-        return
+        return False
+    quiet = True
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _PROGRAM))
     program = struct.pack("HP", len(_PROGRAM), ctypes.addressof(code))
     for each in sockets:
         if each.family in (socket.AF_INET, socket.AF_INET6):
-            # A kernel that refuses: the queue is emptied all the same, with a small gap.
-            with contextlib.suppress(OSError):
+            try:
                 each.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+            except OSError:
+                quiet = False
+    return quiet
