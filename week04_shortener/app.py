@@ -13,8 +13,9 @@ from infra.service.problems import MEDIA_TYPE, Problem, problem_response
 from infra.service.validation import answer_validation_error
 from week04_shortener import clicks, urls
 from week04_shortener.clicks import Click
-from week04_shortener.codes import CODE_CHARS, is_code
+from week04_shortener.codes import CODE_CHARS
 from week04_shortener.database import DatabaseUnavailable
+from week04_shortener.links import is_code_or_alias
 from week04_shortener.store import Stats
 
 
@@ -114,7 +115,7 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
 
     @app.get("/stats/{code}", summary="Clicks of a link", responses=_problems(404, 503))
     async def stats(code: Code) -> StatsResponse:
-        found = await parts.links.stats_of(code) if is_code(code) else None
+        found = await parts.links.stats_of(code) if is_code_or_alias(code) else None
         if found is None:
             raise _unknown()
         return StatsResponse(code=code, clicks=found.clicks, last_click_at=found.last_click_at)
@@ -141,7 +142,7 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
 
 
 async def _redirect(parts: Parts, code: str) -> Response:
-    url = await parts.lookup.url_of(code) if is_code(code) else None
+    url = await parts.lookup.url_of(code) if is_code_or_alias(code) else None
     if url is None:
         raise _unknown()
     # A redirect kept by a browser or proxy would be followed again without being counted.

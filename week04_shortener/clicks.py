@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from week04_shortener.codes import is_code
+from week04_shortener.links import is_code_or_alias
 from week04_shortener.urls import MAX_HOST_CHARS
 
 VERSION = 1
@@ -93,7 +93,7 @@ def _text(fields: dict[str, Any], name: str, form: re.Pattern[str]) -> str:
 
 
 def _code(value: object) -> str:
-    if not isinstance(value, str) or not is_code(value):
+    if not isinstance(value, str) or not is_code_or_alias(value):
         raise BadClick("code is malformed")
     return value
 

@@ -24,9 +24,6 @@ CODE_CHARS: Final = 7
 CODES: Final = len(ALPHABET) ** CODE_CHARS
 """How many codes there are; sequence numbers are below it."""
 
-RESERVED: Final = frozenset({"metrics", "shorten"})
-"""Codes that are paths of the service itself, and are never given to a link."""
-
 _HALF_BITS: Final = 21
 _HALF_MASK: Final = (1 << _HALF_BITS) - 1
 _ROUNDS: Final = 10
@@ -78,7 +75,7 @@ class Codec:
 
 def is_code(text: str) -> bool:
     """Whether `text` could be a link's code, by its form alone."""
-    return len(text) == CODE_CHARS and _VALUES.keys() >= set(text) and text not in RESERVED
+    return len(text) == CODE_CHARS and _VALUES.keys() >= set(text)
 
 
 def _to_base62(value: int) -> str:

@@ -27,6 +27,7 @@ from week04_shortener import clicklog, cursor
 
 PREFIX = "SHORTENER_"
 CODE_KEY = "shortener_code_key"
+VISITOR_KEY = "shortener_visitor_key"
 PASSWORD = "shortener_password"
 TOPIC = "clicks"
 REPLICAS = ("api1", "api2")
@@ -67,6 +68,8 @@ def settings(site: Site, replica: str) -> Mapping[str, str]:
         "SHORTENER_CLICK_LOG_DIR": str(site.data_dir("clicks") / replica),
         "SHORTENER_PUBLIC_BASE_URL": site.url("nginx"),
         "SHORTENER_CODE_KEY": site.secrets[CODE_KEY],
+        "SHORTENER_VISITOR_KEY": site.secrets[VISITOR_KEY],
+        "SHORTENER_OPEN_MODE": "true",
         "SHORTENER_REPLICA": replica,
         "SHORTENER_ADMIN_HOST": HOST,
     }
@@ -248,7 +251,7 @@ topology = Topology(
     week="week04",
     title="URL shortener: cache-aside, single flight, click log to Kafka, analytics",
     base_port=8400,
-    secrets=(CODE_KEY,),
+    secrets=(CODE_KEY, VISITOR_KEY),
     facts={
         "links": links,
         "cache": cache,

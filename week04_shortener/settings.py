@@ -39,6 +39,12 @@ def _code_key(value: SecretStr) -> SecretStr:
     return value
 
 
+def _long_enough(value: SecretStr) -> SecretStr:
+    if not 16 <= len(value.get_secret_value().encode()) <= 64:
+        raise ValueError("not 16 to 64 bytes")
+    return value
+
+
 def _base_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
@@ -88,6 +94,14 @@ class Settings(ServiceSettings):
         (ipaddress.ip_network("127.0.0.1/32"), ipaddress.ip_network("::1/128")),
         description="networks of the proxies whose X-Request-ID is believed, comma-separated",
     )
+    open_mode: bool = Field(
+        False,
+        description="true lets everybody make links and keys without a key; only where the public "
+        "address is loopback",
+    )
+    visitor_key: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
+        description="secret of 16 to 64 bytes that visitors' addresses are hashed with"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="least important level that is logged, DEBUG, INFO, WARNING or ERROR"
     )
@@ -95,6 +109,39 @@ class Settings(ServiceSettings):
     # Requests
     max_body_bytes: int = Field(8192, ge=256, description="largest request body, bytes")
     max_url_chars: int = Field(2048, ge=16, le=4096, description="longest target URL, characters")
+    max_import_bytes: int = Field(
+        1024 * 1024, ge=1024, le=16 * 1024 * 1024, description="largest CSV file, bytes"
+    )
+    max_bulk_links: int = Field(100, ge=1, le=1000, description="links made by one request at most")
+    idempotency_hours: float = Field(
+        24.0, gt=0, le=720, description="how long an Idempotency-Key is remembered, hours"
+    )
+    max_streams: int = Field(
+        100, ge=1, le=10_000, description="live click counters that one replica serves at once"
+    )
+
+    # Targets that are refused
+    allow_private_targets: bool = Field(
+        False, description="true lets links lead to private, loopback and link-local addresses"
+    )
+    block_list: Path | None = Field(
+        None, description="file of host names, one a line, to which no link may lead"
+    )
+
+    # Limits on callers
+    write_burst: int = Field(
+        2000, ge=1, le=1_000_000, description="writes that one address may make at once"
+    )
+    writes_per_s: float = Field(
+        200.0, gt=0, le=100_000, description="writes that one address may go on making, each second"
+    )
+    key_writes: int = Field(
+        10_000, ge=1, le=1_000_000, description="writes of one API key in each window at most"
+    )
+    key_window_s: Seconds = Field(60.0, description="the window of it, seconds")
+    password_tries: int = Field(
+        5, ge=1, le=1000, description="passwords that one address may try for one link in a minute"
+    )
 
     # PostgreSQL
     database_pool_size: int = Field(8, ge=1, le=200, description="connections per process, 1-200")
@@ -118,6 +165,26 @@ class Settings(ServiceSettings):
     )
     cache_open_s: Seconds = Field(
         1.0, description="how long the cache is left alone before it is tried again, seconds"
+    )
+    local_ttl_s: Seconds = Field(
+        1.0,
+        description="life of a link in a replica's own memory, seconds: for so long a replica may "
+        "redirect to where a changed link led before",
+    )
+    local_entries: int = Field(
+        10_000, ge=0, le=1_000_000, description="links in a replica's own memory; 0 keeps none"
+    )
+    early_refresh: float = Field(
+        1.0,
+        ge=0,
+        le=10,
+        description="how eagerly an entry is renewed before it ends; 0 never does, more is earlier",
+    )
+    fills: int = Field(
+        8, ge=1, le=200, description="lookups in PostgreSQL that one replica makes at once, 1-200"
+    )
+    fill_wait_s: Seconds = Field(
+        1.0, description="how long a redirect waits for its turn to ask PostgreSQL, seconds"
     )
     lease_ttl_s: Seconds = Field(
         1.0,
@@ -163,6 +230,28 @@ class Settings(ServiceSettings):
         500, ge=1, le=5000, description="messages written in one transaction at most, 1-5000"
     )
 
+    dead_letter_topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = Field(
+        "clicks-dead", description="topic of messages that cannot be counted"
+    )
+    links_topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = Field(
+        "links", description="topic of the changes of links"
+    )
+    dedupe_days: float = Field(
+        8.0,
+        gt=0,
+        le=365,
+        description="how long a click's id is recognised again, days; longer than Kafka keeps it",
+    )
+
+    # Outbox and housekeeping
+    relay_poll_s: Seconds = Field(
+        0.1, le=10, description="how often the relay looks for changes, seconds"
+    )
+    relay_batch: int = Field(200, ge=1, le=5000, description="changes told at once at most, 1-5000")
+    housekeeping_s: Seconds = Field(
+        60.0, description="how often what is too old is removed, seconds"
+    )
+
     # Starting, retrying, ending
     start_timeout_s: Seconds = Field(
         60.0, description="how long a process waits for its servers when it starts, seconds"
@@ -179,4 +268,17 @@ class Settings(ServiceSettings):
             raise ValueError(
                 "SHORTENER_MAX_BODY_BYTES must exceed SHORTENER_MAX_URL_CHARS by 256 or more"
             )
+        if self.open_mode and not _is_loopback(self.public_base_url):
+            raise ValueError(
+                "SHORTENER_OPEN_MODE is for loopback only, and SHORTENER_PUBLIC_BASE_URL is not: "
+                "make keys with `python -m week04_shortener keys` instead"
+            )
         return self
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

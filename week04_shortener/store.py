@@ -5,8 +5,9 @@ from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter
 
-from week04_shortener.codes import RESERVED, Codec
+from week04_shortener.codes import Codec
 from week04_shortener.database import ConnectionLost, Database
+from week04_shortener.links import RESERVED_WORDS
 
 _NEXT = "SELECT nextval('link_numbers')"
 _INSERT = "INSERT INTO links (id, code, url) VALUES ($1, $2, $3)"
@@ -51,7 +52,7 @@ class LinkStore:
         self._metrics.queries.labels("insert").inc()
         async with self._database.connection() as connection:
             number = await connection.fetchval(_NEXT)
-            while (code := self._codec.encode(number)) in RESERVED:
+            while (code := self._codec.encode(number)).lower() in RESERVED_WORDS:
                 number = await connection.fetchval(_NEXT)
             await connection.execute(_INSERT, number, code, url)
         return code

@@ -43,7 +43,7 @@ def test_times_become_utc() -> None:
     ("field", "value"),
     [
         ("v", 2), ("v", None), ("event_id", "A" * 32), ("event_id", "0" * 31), ("event_id", 5),
-        ("code", "short"), ("code", "metrics"), ("code", None), ("code", ["a"] * 7),
+        ("code", "ab"), ("code", "metrics"), ("code", None), ("code", ["a"] * 7),
         ("at", "yesterday"), ("at", "2026-01-02T03:04:05"), ("at", 1), ("at", None),
         ("at", "0001-01-01T00:00:00+14:00"), ("replica", ""), ("replica", "a b"),
         ("replica", "x" * 64), ("referrer_host", ""), ("referrer_host", "a\x00b"),

@@ -13,6 +13,7 @@ NEEDED = {
     "CLICK_LOG_DIR": "clicks",
     "PUBLIC_BASE_URL": "http://127.0.0.1:8400/",
     "CODE_KEY": "sixteen letters!",
+    "VISITOR_KEY": "and sixteen more",
 }
 
 
@@ -76,6 +77,22 @@ def test_settings_that_contradict_each_other(
     assert "SHORTENER_RETRY_FIRST_S must not exceed SHORTENER_RETRY_MOST_S" in refused(capsys)
 
 
+@pytest.mark.parametrize(
+    ("address", "fine"),
+    [("http://127.0.0.1:8400", True), ("http://[::1]", True), ("http://localhost:1", True),
+     ("http://10.0.0.1", False), ("https://sho.rt", False), ("http://localhost.example", False)],
+)  # fmt: skip
+def test_open_mode_is_for_loopback(
+    address: str, fine: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SHORTENER_PUBLIC_BASE_URL", address)
+    monkeypatch.setenv("SHORTENER_OPEN_MODE", "true")
+    if fine:
+        assert load_settings(Settings).open_mode
+    else:
+        assert "SHORTENER_OPEN_MODE is for loopback only" in refused(capsys)
+
+
 def test_proxies_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHORTENER_TRUSTED_PROXIES", "10.0.0.0/8, 2001:db8::/32")
     proxies = load_settings(Settings).trusted_proxies
@@ -85,7 +102,7 @@ def test_proxies_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_every_setting_says_what_it_is() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, name
-        if name.endswith("_s"):
+        if name.endswith("_s") and not name.endswith("_per_s"):
             assert "seconds" in field.description, name
         if name.endswith("_bytes"):
             assert "bytes" in field.description, name
