@@ -185,8 +185,8 @@ async def test_unknown_code(http: httpx.AsyncClient, links: Links) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/ab", "/-abcdef", "/abcdef_", "/" + "a" * 33, "/abc%20123", "/%00%00%00%00%00%00%00", "/äbcdefg",
-             "/shorten"],
+    "path", ["/ab", "/-abcdef", "/abcdef_", "/" + "a" * 33, "/abc%20123", "/%00%00%00%00%00%00%00",
+             "/äbcdefg", "/shorten"],
 )  # fmt: skip
 async def test_malformed_codes_reach_neither_cache_nor_database(
     http: httpx.AsyncClient, links: Links, path: str
