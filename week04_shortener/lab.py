@@ -103,7 +103,7 @@ def worker(
 def replica(
     name: str,
     port: int,
-    app: str = "week04_shortener.__main__:create_app",
+    app: str = "week04_shortener.service:create_app",
     changed: Mapping[str, str] = MappingProxyType({}),
 ) -> PythonProcess:
     """One API replica; `changed` are settings that are not the defaults."""

@@ -39,7 +39,7 @@ FLIGHT_ALONE = _stand("flight-alone")
 LEASE_ALONE = _stand("lease-alone")
 CLICKS_IN_MEMORY = _stand("memory-clicks")
 
-_WEEKS_OWN = "week04_shortener.__main__:create_app"
+_WEEKS_OWN = "week04_shortener.service:create_app"
 _APPS = {
     LINKS_IN_MEMORY: f"{VARIANTS}:links_in_memory",
     WITHOUT_CACHE: f"{VARIANTS}:without_cache",

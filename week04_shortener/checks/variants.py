@@ -18,7 +18,7 @@ from infra.service import lifecycle
 from infra.service.logs import configure_logging
 from infra.service.metrics import new_registry
 from infra.service.settings import load_settings
-from week04_shortener.__main__ import Makers, api, consumer
+from week04_shortener.__main__ import consumer
 from week04_shortener.analytics import Analytics
 from week04_shortener.batches import Batch
 from week04_shortener.clicks import decode
@@ -26,6 +26,7 @@ from week04_shortener.codes import Codec
 from week04_shortener.database import Database
 from week04_shortener.kafka import ClickSender, KafkaUnavailable
 from week04_shortener.lease import NoLease
+from week04_shortener.service import Makers, api
 from week04_shortener.settings import Settings
 from week04_shortener.singleflight import NoSingleFlight
 from week04_shortener.store import Stats

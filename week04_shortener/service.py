@@ -1,0 +1,170 @@
+"""The API's assembly: which parts it is made of, and how they are joined.
+
+python -m week01_http_server --factory week04_shortener.service:create_app
+"""
+
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from infra.service import lifecycle
+from infra.service.health import Check
+from infra.service.lifecycle import CannotStart
+from infra.service.logs import configure_logging
+from infra.service.metrics import new_registry
+from infra.service.plumbing import install
+from infra.service.settings import load_settings
+from week04_shortener.app import ClickLog, Links, Parts, add_routes
+from week04_shortener.cache import Cache, CacheAside, CacheMetrics, Lease, Lifetimes
+from week04_shortener.clicklog import ClickLogMetrics, ClickLogWriter
+from week04_shortener.codes import Codec
+from week04_shortener.database import Database, open_database
+from week04_shortener.lease import LeaseMetrics, Limits, SharedLease, Tokens
+from week04_shortener.settings import Settings
+from week04_shortener.singleflight import Flight, SingleFlight
+from week04_shortener.store import LinkStore, StoreMetrics
+from week04_shortener.valkey_cache import ValkeyCache
+
+
+class Store(Links, Protocol):
+    """Links, and the lookup that the cache stands before."""
+
+    async def url_of(self, code: str) -> str | None: ...
+
+
+class SharedCache(Cache, Tokens, Protocol):
+    """The cache of all replicas, and the leases in it."""
+
+    async def ping(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+class ClickKeeper(ClickLog, Protocol):
+    """The click log as a process has it."""
+
+    async def check(self) -> None: ...
+    def close(self) -> None: ...
+
+
+def _store(settings: Settings, database: Database, registry: CollectorRegistry) -> Store:
+    codec = Codec(settings.code_key.get_secret_value().encode())
+    return LinkStore(database, codec, StoreMetrics(registry))
+
+
+def _cache(settings: Settings, registry: CollectorRegistry) -> SharedCache:
+    return ValkeyCache(
+        settings.valkey_url.get_secret_value(),
+        timeout_s=settings.cache_timeout_s,
+        pool_size=settings.cache_pool_size,
+        failures_to_open=settings.cache_failures_to_open,
+        open_s=settings.cache_open_s,
+        registry=registry,
+    )
+
+
+def _lease(settings: Settings, tokens: Tokens, registry: CollectorRegistry) -> Lease[str | None]:
+    limits = Limits(settings.lease_ttl_s, settings.lease_wait_s)
+    return SharedLease(tokens, limits, LeaseMetrics(registry))
+
+
+def _click_log(settings: Settings, registry: CollectorRegistry) -> ClickKeeper:
+    try:
+        return ClickLogWriter(
+            settings.click_log_dir,
+            segment_bytes=settings.click_segment_bytes,
+            metrics=ClickLogMetrics(registry),
+        )
+    except CannotStart as error:
+        lifecycle.refuse_start(error)
+
+
+@dataclass(frozen=True)
+class Makers:
+    """How the parts are made that are the week's ideas. Claims put another in place of one."""
+
+    store: Callable[[Settings, Database, CollectorRegistry], Store] = _store
+    cache: Callable[[Settings, CollectorRegistry], SharedCache] = _cache
+    flight: Callable[[], Flight[str | None]] = SingleFlight
+    lease: Callable[[Settings, Tokens, CollectorRegistry], Lease[str | None]] = _lease
+    click_log: Callable[[Settings, CollectorRegistry], ClickKeeper] = _click_log
+
+
+def create_app() -> FastAPI:
+    """The API, for a server's ``--factory``. Starts whether or not its servers are there.
+
+    What cannot be helped by waiting, settings and the click log's directory, ends the process
+    with one line.
+    """
+    return api(load_settings(Settings), Makers())
+
+
+def api(settings: Settings, make: Makers) -> FastAPI:
+    """The API out of the parts that `make` makes."""
+    registry = new_registry(configure_logging("shortener-api", settings.log_level))
+    click_log = make.click_log(settings, registry)
+    database = open_database(
+        settings.database_url.get_secret_value(),
+        name="shortener-api",
+        pool_size=settings.database_pool_size,
+        connect_timeout_s=settings.database_connect_timeout_s,
+        timeout_s=settings.database_timeout_s,
+    )
+    store = make.store(settings, database, registry)
+    cache = make.cache(settings, registry)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with database:
+            yield
+        await cache.close()
+        click_log.close()
+
+    app = FastAPI(
+        title="Shortener",
+        version="1",
+        description="Week 4: cache-aside, single flight, clicks through a log and a queue.",
+        lifespan=lifespan,
+    )
+    install(
+        app,
+        registry=registry,
+        checks=(
+            Check("postgres", database.ping),
+            Check("valkey", cache.ping, required=False),
+            Check("click log", click_log.check, required=False),
+        ),
+        trusted_proxies=settings.trusted_proxies,
+        response_headers={"X-Replica": settings.replica},
+        max_body_bytes=settings.max_body_bytes,
+    )
+    parts = Parts(
+        links=store,
+        lookup=CacheAside(
+            cache,
+            store.url_of,
+            make.flight(),
+            make.lease(settings, cache, registry),
+            _lifetimes(settings),
+            CacheMetrics(registry),
+        ),
+        click_log=click_log,
+        replica=settings.replica,
+        public_base_url=settings.public_base_url,
+        max_url_chars=settings.max_url_chars,
+    )
+    add_routes(app, parts)
+    return app
+
+
+def _lifetimes(settings: Settings) -> Lifetimes:
+    return Lifetimes(
+        settings.cache_ttl_s,
+        settings.cache_negative_ttl_s,
+        settings.cache_ttl_jitter,
+        random.random,
+    )
