@@ -71,7 +71,7 @@ class Cost:
     @property
     def memory_bytes(self) -> int:
         """What the library needs (RFC 7914 section 2), with room to spare."""
-        return 2 * 128 * self.r * (2**self.log2_n + self.p)
+        return 2 * 128 * self.r * ((1 << self.log2_n) + self.p)
 
 
 COST: Final = Cost()
@@ -134,7 +134,7 @@ def _scrypt(data: bytes, salt: bytes, cost: Cost) -> bytes:
     return hashlib.scrypt(
         data,
         salt=salt,
-        n=2**cost.log2_n,
+        n=1 << cost.log2_n,
         r=cost.r,
         p=cost.p,
         maxmem=cost.memory_bytes,
