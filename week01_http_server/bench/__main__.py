@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import re
 import subprocess
@@ -14,16 +13,18 @@ from pathlib import Path
 
 from benchmarks import wrk
 from benchmarks.client.process import allow_descriptors
+from benchmarks.contest import command
+from benchmarks.contest.command import say
+from benchmarks.contest.results import Bench, Cell, Idle
+from benchmarks.contest.rounds import Depth
 from benchmarks.measurement import here
-from infra.bootstrap import clone_root, lab_home
 from infra.lab.engines.local.ports import free_ports
-from infra.lab.errors import LabError
-from week01_http_server.bench import contestants, idle, publish
+from week01_http_server.bench import contestants, idle
+from week01_http_server.bench.about import CONTEST
 from week01_http_server.bench.apps import BODY
 from week01_http_server.bench.contestants import CONTESTANTS, FILES, PLAIN, Serves, Start
-from week01_http_server.bench.processes import Running, interruptible, running
-from week01_http_server.bench.results import Bench, Cell, Idle
-from week01_http_server.bench.rounds import CONNECTIONS, SCRIPT, Case, Depth, measure
+from week01_http_server.bench.processes import Running, running
+from week01_http_server.bench.rounds import CONNECTIONS, SCRIPT, Case, measure
 
 RATE_PER_S = 4000
 IDLE_CONNECTIONS = 10_000
@@ -65,10 +66,6 @@ CASES = (
 )
 FULL = Depth(seconds=2, rounds=6, open_seconds=3, open_rounds=3)
 QUICK = Depth(seconds=1, rounds=1, open_seconds=1, open_rounds=1)
-
-
-def say(line: str) -> None:
-    sys.stderr.write(line + "\n")
 
 
 @contextlib.contextmanager
@@ -164,34 +161,5 @@ def _wrk_version() -> str:
     return found.group() if found else "unknown"
 
 
-def main() -> int:
-    """Run, keep, and publish when asked; the exit status."""
-    options = argparse.ArgumentParser(prog="bench", description="This server beside nginx.")
-    options.add_argument("--quick", action="store_true", help="one short round, for a first look")
-    options.add_argument(
-        "--publish", action="store_true", help="results, report and README table into the clone"
-    )
-    chosen = options.parse_args()
-    interruptible()
-    clone = clone_root()
-    try:
-        wrk.program()
-        if chosen.publish and (chosen.quick or here(clone).dirty):
-            raise LabError("only a whole run of committed files is published: commit, no --quick")
-        bench = run(chosen.quick)
-        path = publish.keep(bench, lab_home() / "week01" / "bench")
-        say(f"report: {path}")
-        if chosen.publish:
-            for file in publish.publish(bench, clone):
-                say(f"published: {file.relative_to(clone)}")
-    except LabError as error:
-        say(f"bench: {error}")
-        return error.exit_code
-    except KeyboardInterrupt:
-        say("bench: interrupted")
-        return 130
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.main(CONTEST, run))

@@ -24,12 +24,13 @@ from pathlib import Path
 import psutil
 
 from benchmarks.client.process import allow_descriptors, run_in_loop
+from benchmarks.contest.command import interruptible
 from infra.lab.engines.local.ports import free_ports
 from infra.lab.errors import LabError
 from week01_http_server.bench.contestants import HOST, PLAIN, Contestant, Serves, Start
 from week01_http_server.bench.crowd import PATIENCE_S, Crowd
 from week01_http_server.bench.diagnosis import Step, next_try, reason
-from week01_http_server.bench.processes import Running, interruptible, running
+from week01_http_server.bench.processes import Running, running
 
 LADDER = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 MOST = 10_000

@@ -6,10 +6,10 @@ import asyncio
 import time
 
 from benchmarks.client.process import allow_descriptors, run_in_loop
+from benchmarks.contest.results import Idle
 from infra.lab.errors import LabError
 from week01_http_server.bench.contestants import HOST
 from week01_http_server.bench.processes import Running
-from week01_http_server.bench.results import Idle
 
 AT_ONCE = 200
 TIMEOUT_S = 20.0

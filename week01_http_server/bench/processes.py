@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -21,12 +20,6 @@ READY_S = 20.0
 POLL_S = 0.05
 STOP_S = 10.0
 ANSWER_S = 5.0
-
-
-def interruptible() -> None:
-    """Let whatever ends this process from outside end it as Ctrl-C does: with all its servers."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
 
 
 class Running:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import re
 
-from week01_http_server.bench.results import BASE, Bench, Cell, median
-
-ASGI = "ours, ASGI"
-ASGI_PEERS = ("granian", "uvicorn")
+from benchmarks.contest.contest import Contest
+from benchmarks.contest.results import Bench, Cell, median
 
 LIMITED = " †"
 CLIENT_BUSY = 0.95
 """From this share of a processor on the client, which has one thread, sets the rate."""
-
-BEGIN, END = "<!-- bench: w01 begin -->", "<!-- bench: w01 end -->"
 
 
 def spread(samples: list[float], digits: int = 0) -> str:
@@ -22,33 +18,33 @@ def spread(samples: list[float], digits: int = 0) -> str:
     return f"{median(samples):,.{digits}f} ({low:,.{digits}f}-{high:,.{digits}f})"
 
 
-def heads(bench: Bench, case: str) -> tuple[str, ...]:
+def heads(contest: Contest, bench: Bench, case: str) -> tuple[str, ...]:
     """Of the columns of `rows`."""
-    speed = ("requests/s", f"of {BASE}'s")
+    speed = (f"{contest.asked}s/s", f"of {contest.base}'s")
     if case in bench.open_loop:
         speed = ("p50, ms", "p99, ms")
-    return ("server", *speed, "server CPU per request, µs", f"of {BASE}'s")
+    return ("server", *speed, f"server CPU per {contest.asked}, µs", f"of {contest.base}'s")
 
 
-def rows(bench: Bench, case: str) -> list[tuple[str, ...]]:
+def rows(contest: Contest, bench: Bench, case: str) -> list[tuple[str, ...]]:
     """Server, speed, processor time and its ratio to the base's; a speed is a rate and its ratio,
     or latencies where the client sets the rate."""
     return [
         (
             cell.server,
-            *_speed(bench, cell),
+            *_speed(contest, bench, cell),
             spread(cell.series("cpu_us"), 1),
-            _ratio(bench, cell, "cpu_us"),
+            ratio(bench, cell, "cpu_us", contest.base),
         )
         for cell in bench.of_case(case)
     ]
 
 
-def _speed(bench: Bench, cell: Cell) -> tuple[str, str]:
+def _speed(contest: Contest, bench: Bench, cell: Cell) -> tuple[str, str]:
     if cell.case in bench.open_loop:
         return spread(cell.series("p50_ms"), 2), spread(cell.series("p99_ms"), 2)
     mark = LIMITED if limited(cell) else ""
-    return spread(cell.series("per_s")) + mark, _ratio(bench, cell, "per_s")
+    return spread(cell.series("per_s")) + mark, ratio(bench, cell, "per_s", contest.base)
 
 
 def limited(cell: Cell) -> bool:
@@ -63,19 +59,19 @@ def legend(bench: Bench, case: str) -> str:
     return f"{LIMITED.strip()} the client had no processor left: this server could do more."
 
 
-def _ratio(bench: Bench, cell: Cell, field: str, base: str = BASE) -> str:
+def ratio(bench: Bench, cell: Cell, field: str, base: str) -> str:
+    """Median of the ratios within the rounds; "" where the base did not take part."""
     ratios = bench.ratios(cell, field, base)
     return f"{median(ratios):.2f}" if ratios else ""
 
 
-def among_asgi(bench: Bench, case: str) -> str:
-    """The ASGI servers' rates beside each other, in a sentence; "" where there are none."""
-    cell = bench.cell(case, ASGI)
-    others = [name for name in ASGI_PEERS if bench.cell(case, name) is not None]
-    if cell is None or not others or case in bench.open_loop:
-        return ""
-    told = " and ".join(f"{_ratio(bench, cell, 'per_s', name)} of {name}'s" for name in others)
-    return f"With the same ASGI app: {told} requests per second."
+def parts(bench: Bench, case: str) -> list[tuple[str, ...]]:
+    """Where the processor time of a case went: contestant, process, µs for each request."""
+    return [
+        (cell.server, part, spread(cell.part(part), 1))
+        for cell in bench.of_case(case)
+        for part in cell.parts
+    ]
 
 
 def provenance(bench: Bench) -> str:
@@ -88,32 +84,37 @@ def provenance(bench: Bench) -> str:
     )
 
 
-def markdown(bench: Bench, report: str) -> str:
+def markdown(contest: Contest, bench: Bench, report: str) -> str:
     """Everything between the marks; `report` is the link to it, as seen from the README."""
-    parts = []
+    lines = []
     for case, says in bench.cases.items():
-        parts += [f"**{case}**: {says}.", ""]
-        parts += [f"| {' | '.join(heads(bench, case))} |", "|---|---|---|---|---|"]
-        parts += [f"| {' | '.join(row)} |" for row in rows(bench, case)]
-        parts.append("")
-        for told in filter(None, (legend(bench, case), among_asgi(bench, case))):
-            parts += [told, ""]
+        lines += [f"**{case}**: {says}.", ""]
+        lines += [f"| {' | '.join(heads(contest, bench, case))} |", "|---|---|---|---|---|"]
+        lines += [f"| {' | '.join(row)} |" for row in rows(contest, bench, case)]
+        lines.append("")
+        if apart := parts(bench, case):
+            lines += [f"| of it | process | µs per {contest.asked} |", "|---|---|---|"]
+            lines += [f"| {' | '.join(row)} |" for row in apart]
+            lines.append("")
+        for told in filter(None, (legend(bench, case), contest.remark(bench, case))):
+            lines += [told, ""]
     if bench.idle:
-        parts += [f"**Idle connections**: memory for each, of {bench.idle[0].connections:,}.", ""]
-        parts += ["| server | KiB for each | whole server, MiB |", "|---|---|---|"]
-        parts += [
+        lines += [f"**Idle connections**: memory for each, of {bench.idle[0].connections:,}.", ""]
+        lines += ["| server | KiB for each | whole server, MiB |", "|---|---|---|"]
+        lines += [
             f"| {one.server} | {one.each_bytes / 1024:.1f} | {one.after_bytes / 2**20:.0f} |"
             for one in bench.idle
         ]
-        parts.append("")
+        lines.append("")
     versions = ", ".join(f"{name} {version}" for name, version in bench.versions.items())
-    return "\n".join([*parts, f"{provenance(bench)} {versions}. [Report and plots]({report})."])
+    return "\n".join([*lines, f"{provenance(bench)} {versions}. [Report and plots]({report})."])
 
 
-def with_table(readme: str, content: str) -> str:
+def with_table(contest: Contest, readme: str, content: str) -> str:
     """The README's text with its table made anew. Raises ValueError where a mark is missing."""
-    pattern = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
+    begin, end = contest.marks
+    pattern = re.compile(f"{re.escape(begin)}\n.*?{re.escape(end)}", re.DOTALL)
     if len(pattern.findall(readme)) != 1:
-        raise ValueError(f"{BEGIN} and {END} do not stand there once each, in this order")
+        raise ValueError(f"{begin} and {end} do not stand there once each, in this order")
     inner = f"{content}\n" if content else ""
-    return pattern.sub(lambda _: f"{BEGIN}\n{inner}{END}", readme)
+    return pattern.sub(lambda _: f"{begin}\n{inner}{end}", readme)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from benchmarks.measurement import Environment
-
-BASE = "nginx"
-"""What everybody is compared with."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +20,7 @@ class Round:
         cpu_us: the server's processor time for each request, all its processes.
         client_busy: of one processor, how much the client used; near 1 it sets the rate.
         latency_us: percentiles by name; in a closed loop since sent, in an open one since due.
+        parts_us: `cpu_us` by process, where there is more than one.
     """
 
     requests: int
@@ -30,6 +28,7 @@ class Round:
     cpu_us: float
     client_busy: float
     latency_us: dict[str, float]
+    parts_us: dict[str, float] = field(default_factory=dict)
 
     @property
     def p50_ms(self) -> float:
@@ -42,11 +41,20 @@ class Round:
 
 @dataclass(frozen=True)
 class Cell:
-    """One server in one case, all rounds."""
+    """One contestant in one case, all rounds."""
 
     case: str
     server: str
     rounds: tuple[Round, ...]
+
+    def part(self, name: str) -> list[float]:
+        """Processor time of one of its processes for each request, of all rounds."""
+        return [one.parts_us[name] for one in self.rounds]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Its processes that were counted apart."""
+        return tuple(self.rounds[0].parts_us) if self.rounds else ()
 
     def series(self, name: str) -> list[float]:
         """A field of all rounds, in their order."""
@@ -95,7 +103,7 @@ class Bench:
     cases: dict[str, str]
     open_loop: tuple[str, ...]
     cells: tuple[Cell, ...]
-    idle: tuple[Idle, ...]
+    idle: tuple[Idle, ...] = ()
 
     def cell(self, case: str, server: str) -> Cell | None:
         """None where that server was not measured in that case."""
@@ -106,7 +114,7 @@ class Bench:
         """In the order of the servers."""
         return [cell for name in self.servers if (cell := self.cell(case, name)) is not None]
 
-    def ratios(self, cell: Cell, field: str, base: str = BASE) -> list[float]:
+    def ratios(self, cell: Cell, field: str, base: str) -> list[float]:
         """Of each round to another server's beside it: what both had to bear cancels out.
 
         [] where that server was not measured in this case.

@@ -2,72 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
+from benchmarks.contest import table
+from benchmarks.contest.contest import Contest
+from benchmarks.contest.results import Bench, Cell, median
 from infra.evidence import html, plots
-from week01_http_server.bench.results import Bench, Cell, median
-from week01_http_server.bench.table import among_asgi, heads, legend, provenance, rows
-
-TITLE = "Week 1: this server beside nginx"
-_OURS = "ours"
 
 
-def page(bench: Bench) -> str:
+def page(contest: Contest, bench: Bench) -> str:
     """The whole document, always the same for the same results."""
-    parts = [_opening(bench)]
+    parts = [_opening(contest, bench)]
     for case in bench.cases:
-        parts.append(_case(bench, case))
+        parts.append(_case(contest, bench, case))
     parts += [_idle(bench), _where(bench)]
-    return html.document(TITLE, "\n".join(parts), plots.STYLE + ".numbers { max-width: 48rem; }")
+    return html.document(
+        contest.title, "\n".join(parts), plots.STYLE + ".numbers { max-width: 48rem; }"
+    )
 
 
-def _opening(bench: Bench) -> str:
+def _opening(contest: Contest, bench: Bench) -> str:
     warning = "<p><strong>A quick run: too short to rely on.</strong></p>" if bench.quick else ""
     who = html.cards(
         ("server", "what it is"),
         [(escape(name), escape(says)) for name, says in bench.servers.items()],
     )
-    return f"""{warning}<p>Every server runs alone in one process or worker and answers the same
-requests of the same client on the same machine; in each round all take their turn. A ratio is the
-median of the ratios within a round. Processor time is what the kernel charged all processes of the
-server (user and system), divided by the answers: it says what a request costs even where the client
-is what limits the rate.</p>
-<p class="dim">{escape(provenance(bench))}</p>
+    return f"""{warning}<p>{escape(contest.opening)}</p>
+<p class="dim">{escape(table.provenance(bench))}</p>
 {who}"""
 
 
-def _case(bench: Bench, case: str) -> str:
+def _case(contest: Contest, bench: Bench, case: str) -> str:
     cells = bench.of_case(case)
-    table = html.numbers("median (lowest-highest)", heads(bench, case), _escaped(bench, case))
+    figures = html.numbers(
+        "median (lowest-highest)",
+        table.heads(contest, bench, case),
+        _escaped(table.rows(contest, bench, case)),
+    )
     latency = html.numbers(
         "latency: median over the rounds of each percentile, ms",
         ("server", *_percentiles(cells), "client busy"),
         (_latency(cell) for cell in cells),
     )
     drawn = "".join(
-        f"<figure>{plots.lanes(_lanes(cells, field), unit)}</figure>"
+        f"<figure>{plots.lanes(_lanes(contest, cells, field), unit)}</figure>"
         for field, unit in (
             ("p99_ms", "p99, ms") if case in bench.open_loop else ("per_s", "requests per second"),
-            ("cpu_us", "µs of server CPU per request"),
+            ("cpu_us", f"µs of server CPU per {contest.asked}"),
         )
     )
     told = "".join(
-        f"<p>{escape(line)}</p>" for line in (legend(bench, case), among_asgi(bench, case)) if line
+        f"<p>{escape(line)}</p>"
+        for line in (table.legend(bench, case), contest.remark(bench, case))
+        if line
     )
     return f"""<section><h2>{escape(case)}</h2>
 <p>{escape(bench.cases[case])}.</p>
-{table}{told}{drawn}{latency}</section>"""
+{figures}{_parts(contest, bench, case)}{told}{drawn}{latency}</section>"""
 
 
-def _escaped(bench: Bench, case: str) -> Iterator[tuple[str, ...]]:
-    for row in rows(bench, case):
+def _parts(contest: Contest, bench: Bench, case: str) -> str:
+    apart = table.parts(bench, case)
+    if not apart:
+        return ""
+    heads = ("server", "process", f"µs per {contest.asked}")
+    return html.numbers("where the processor time went", heads, _escaped(apart))
+
+
+def _escaped(rows: Iterable[Sequence[str]]) -> Iterator[tuple[str, ...]]:
+    for row in rows:
         yield tuple(map(escape, row))
 
 
-def _lanes(cells: list[Cell], field: str) -> list[plots.Lane]:
+def _lanes(contest: Contest, cells: list[Cell], field: str) -> list[plots.Lane]:
     return [
-        (cell.server, "claim" if cell.server.startswith(_OURS) else "", cell.series(field))
+        (cell.server, "claim" if cell.server.startswith(contest.ours) else "", cell.series(field))
         for cell in cells
     ]
 
@@ -87,7 +97,7 @@ def _idle(bench: Bench) -> str:
     if not bench.idle:
         return ""
     heads = ("server", "connections", "KiB for each", "MiB before", "MiB with them")
-    table = html.numbers(
+    figures = html.numbers(
         "proportional set size of all processes; what the kernel keeps for sockets is not in it",
         heads,
         [
@@ -101,7 +111,7 @@ def _idle(bench: Bench) -> str:
             for one in bench.idle
         ],
     )
-    return f"<section><h2>Idle connections</h2>{table}</section>"
+    return f"<section><h2>Idle connections</h2>{figures}</section>"
 
 
 def _where(bench: Bench) -> str:
