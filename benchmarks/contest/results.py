@@ -117,13 +117,16 @@ class Bench:
     def ratios(self, cell: Cell, field: str, base: str) -> list[float]:
         """Of each round to another server's beside it: what both had to bear cancels out.
 
-        [] where that server was not measured in this case.
+        [] where that server was not measured in this case, or used less processor time in a round
+        than the kernel can tell.
         """
         other = self.cell(cell.case, base)
         if other is None:
             return []
-        pairs = zip(cell.series(field), other.series(field), strict=True)
-        return [one / two for one, two in pairs]
+        below = other.series(field)
+        if not all(below):
+            return []
+        return [one / two for one, two in zip(cell.series(field), below, strict=True)]
 
 
 def median(samples: Sequence[float]) -> float:

@@ -59,6 +59,14 @@ def test_a_ratio_is_of_the_rounds_beside_each_other() -> None:
     assert BENCH.ratios(ours, "per_s", "nobody") == []
 
 
+def test_no_ratio_is_made_of_a_round_too_short_to_tell() -> None:
+    idle = tuple(replace(one, cpu_us=0.0) for one in BENCH.cells[0].rounds)
+    bench = replace(BENCH, cells=(replace(BENCH.cells[0], rounds=idle), *BENCH.cells[1:]))
+    assert "| ours, ASGI | 60,000 (50,000-90,000) | 0.90 | 16.7 (11.1-20.0) |  |" in table.markdown(
+        CONTEST, bench, ""
+    )
+
+
 def test_memory_for_each_connection_is_what_came_on_top() -> None:
     assert BENCH.idle[0].each_bytes == pytest.approx(2**20 / 1000)
 
