@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterable
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,10 +44,13 @@ def closed(url: str, *, seconds: int, connections: int, script: Path | None = No
 def open_loop(
     url: str, requests: Iterable[Request], *, rate_per_s: float, seconds: float, connections: int
 ) -> Load:
-    """The counting client, `rate_per_s` requests due each second. LabError where one failed."""
+    """The counting client: `requests` over and over, `rate_per_s` due each second.
+
+    LabError where one failed.
+    """
     target, _ = parse_target(url)
     plan = Plan(rate_per_s=rate_per_s, seconds=seconds, connections=connections)
-    source = in_turn(requests)
+    source = in_turn(cycle(requests))
     done = run_in_loop(lambda: run(target, source, plan))
     if done.ok != done.due or not done.ok:
         raise LabError(f"{url}: {done.outcomes}")
