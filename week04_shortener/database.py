@@ -1,13 +1,15 @@
 """The connection pool to PostgreSQL, and one name for all the ways it can be away."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
-from typing import Self, TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Self, TypeAlias, TypeVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from infra.service.retry import brief
+
+T = TypeVar("T")
 
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
@@ -22,6 +24,7 @@ _AWAY = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,  # no such database, yet
     asyncpg.UndefinedTableError,  # not migrated yet
+    asyncpg.UndefinedColumnError,  # migrated, but not to the newest revision yet
     asyncpg.InvalidSchemaNameError,
     asyncpg.InterfaceError,  # connection or pool closed under us
     asyncpg.InternalClientError,  # the server died in mid-message
@@ -35,6 +38,9 @@ _LOST = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )
+_NEWEST = "SELECT version FROM links LIMIT 1"
+"""Fails unless the newest revision that the service needs was applied."""
+
 _OUR_FAULT = (asyncpg.exceptions.DataError, asyncpg.ClientConfigurationError)
 
 
@@ -85,7 +91,20 @@ class Database:
     async def ping(self) -> None:
         """Return when the database answers and is migrated."""
         async with self.connection() as connection:
-            await connection.execute("SELECT 1 FROM links LIMIT 1")
+            await connection.execute(_NEWEST)
+
+
+async def again_if_lost(operation: Callable[[], Awaitable[T]]) -> T:
+    """The result of `operation`, which is done once more when it loses its connection.
+
+    For operations that may be done twice, and no others: whether a lost one was done is not known.
+    One that died in the pool is found out only by using it. Not after a timeout, which would
+    only take twice as long.
+    """
+    try:
+        return await operation()
+    except ConnectionLost:
+        return await operation()
 
 
 def open_database(

@@ -119,6 +119,66 @@ def entry_of(link: Link) -> Entry:
     return Entry(link.version, Kind.OPEN, link.url, expires_at_s)
 
 
+@dataclass(frozen=True, slots=True)
+class NewLink:
+    """A link to make, every field accepted already; without `alias` it gets a generated code."""
+
+    url: str
+    alias: str | None = None
+    expires_at: datetime | None = None
+    max_visits: int | None = None
+    password_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """The client's promise that all requests with `key` are one.
+
+    `scope` keeps callers apart, `request_hash` tells a request that is sent again from another
+    one under the same key (IETF draft httpapi-idempotency-key-header, sections 2.4 to 2.6).
+    """
+
+    scope: str
+    key: str
+    request_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The link of a request; `replayed` when an earlier request with the same key made it."""
+
+    link: Link
+    replayed: bool = False
+
+
+CHANGEABLE: Final = frozenset({"url", "expires_at", "max_visits", "password_hash"})
+"""Fields of a link that its owner may change."""
+
+
+class AliasTaken(Exception):
+    """A link has, or once had, this alias."""
+
+    def __init__(self, alias: str) -> None:
+        super().__init__(f"the alias {alias} is taken")
+        self.alias = alias
+
+
+class IdempotencyMismatch(Exception):
+    """The key was used for another request."""
+
+
+class NoSuchLink(Exception):
+    """There is no such link, it was deleted, or it is somebody else's: nobody is told which."""
+
+
+class VersionConflict(Exception):
+    """The link was changed since the caller saw it; `version` is what it has now."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"the link has version {version} by now")
+        self.version = version
+
+
 def accept_alias(text: str) -> str:
     """`text` when it may be an alias, else `BadAlias`.
 

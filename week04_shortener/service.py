@@ -53,7 +53,12 @@ class ClickKeeper(ClickLog, Protocol):
 
 def _store(settings: Settings, database: Database, registry: CollectorRegistry) -> Store:
     codec = Codec(settings.code_key.get_secret_value().encode())
-    return LinkStore(database, codec, StoreMetrics(registry))
+    return LinkStore(
+        database,
+        codec,
+        StoreMetrics(registry),
+        idempotency_s=settings.idempotency_hours * 3600,
+    )
 
 
 def _cache(settings: Settings, registry: CollectorRegistry) -> SharedCache:

@@ -1,17 +1,46 @@
-"""Links in PostgreSQL."""
+"""Links in PostgreSQL, and with each change of one what is told of it.
 
-from dataclasses import dataclass
+Every transaction here runs at READ COMMITTED, PostgreSQL's default, at which each statement sees
+what was committed before it began (manual, section 13.2.1). Beside each stands why that is enough.
+In short: what must not be decided twice is decided by a row lock or a unique index, never by
+something that an earlier statement has read.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Counter
+import asyncpg
 
+from week04_shortener import statements
 from week04_shortener.codes import Codec
-from week04_shortener.database import ConnectionLost, Database
-from week04_shortener.links import RESERVED_WORDS
+from week04_shortener.database import Connection, Database, again_if_lost
+from week04_shortener.links import (
+    ABSENT,
+    CHANGEABLE,
+    RESERVED_WORDS,
+    AliasTaken,
+    Created,
+    Entry,
+    Idempotency,
+    IdempotencyMismatch,
+    Link,
+    NewLink,
+    NoSuchLink,
+    VersionConflict,
+    entry_of,
+)
+from week04_shortener.outbox import Change, Row, rows_of
+from week04_shortener.queries import Queries, StoreMetrics
 
-_NEXT = "SELECT nextval('link_numbers')"
-_INSERT = "INSERT INTO links (id, code, url) VALUES ($1, $2, $3)"
-_URL = "SELECT url FROM links WHERE code = $1"
+__all__ = ["MAX_ROWS", "LinkStore", "Stats", "StoreMetrics"]
+
+MAX_ROWS: Final = 1000
+"""Links of one `create_many`, one `page` and one step of `export`, at most."""
+
+_LAST_ID: Final = 2**63 - 1
+
 _STATS = """
     SELECT coalesce(t.clicks, 0) AS clicks, t.last_click_at
     FROM links AS l LEFT JOIN analytics.click_totals AS t USING (code)
@@ -27,56 +56,277 @@ class Stats:
     last_click_at: datetime | None
 
 
-class StoreMetrics:
-    """What the store counts. The herd's size is read here: one lookup each, or one for all."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.queries = Counter(
-            "shortener_database_queries_total",
-            "Operations sent to PostgreSQL.",
-            ("operation",),
-            registry=registry,
-        )
-
-
 class LinkStore:
-    """Insert and look up links. Every method raises `DatabaseUnavailable`."""
+    """The table of links. Every method raises `DatabaseUnavailable`.
 
-    def __init__(self, database: Database, codec: Codec, metrics: StoreMetrics) -> None:
-        self._database = database
+    After that it is not known whether a change was made; an idempotency key finds out, and so
+    does the version.
+    """
+
+    def __init__(
+        self, database: Database, codec: Codec, metrics: StoreMetrics, *, idempotency_s: float
+    ) -> None:
+        """`idempotency_s`: how long an idempotency key is remembered, seconds."""
+        self._queries = Queries(database, metrics)
         self._codec = codec
-        self._metrics = metrics
+        self._idempotency_s = idempotency_s
 
-    async def insert(self, url: str) -> str:
-        """Keep `url` under a new code, and return the code."""
-        self._metrics.queries.labels("insert").inc()
-        async with self._database.connection() as connection:
-            number = await connection.fetchval(_NEXT)
-            while (code := self._codec.encode(number)).lower() in RESERVED_WORDS:
-                number = await connection.fetchval(_NEXT)
-            await connection.execute(_INSERT, number, code, url)
-        return code
+    async def entry_of(self, code: str) -> Entry:
+        """What the caches keep of `code`; `ABSENT` when there never was such a link.
 
-    async def url_of(self, code: str) -> str | None:
-        """The URL behind `code`, or None.
-
-        Asked again when the connection is lost: one that died in the pool is found out only by
-        using it. Not after a timeout, which would only take twice as long.
+        What a redirect that misses every cache costs: one statement, prepared once for each
+        connection, and one descent of the unique index on `code`.
         """
-        try:
-            return await self._url_of(code)
-        except ConnectionLost:
-            return await self._url_of(code)
+        link = await self._find("lookup", code)
+        return ABSENT if link is None else entry_of(link)
+
+    async def link_of(self, code: str) -> Link | None:
+        """The link with this code, a deleted one too, or None when there never was one."""
+        return await self._find("link", code)
+
+    async def create(
+        self,
+        new: NewLink,
+        *,
+        owner_id: int | None,
+        idempotency: Idempotency | None,
+        request_id: str,
+    ) -> Created:
+        """Make `new`, or find what an earlier request with the same idempotency key has made.
+
+        Raises `AliasTaken`, and then the key stays free; `IdempotencyMismatch` when the key was
+        used for another request.
+
+        Safe at READ COMMITTED: the key's primary key lets one transaction have it. A second one
+        waits for the first to end, inside its INSERT, and then finds the key taken, or free if the
+        first was undone. A claim that fails has locked the key's row nevertheless, so what the
+        next statement reads of it cannot be purged in between.
+        """
+        async with self._queries.named("create") as connection:
+            (link,) = await self._drafts(connection, [new], owner_id)
+            async with connection.transaction():
+                if idempotency is not None:
+                    earlier = await self._claim(connection, idempotency, link.id)
+                    if earlier is not None:
+                        return Created(earlier, replayed=True)
+                if not await _insert(connection, [link], owner_id, request_id):
+                    raise _taken(link, new)
+        return Created(link)
+
+    async def create_many(
+        self, news: Sequence[NewLink], *, owner_id: int | None, request_id: str
+    ) -> list[Link | AliasTaken]:
+        """Make up to `MAX_ROWS` links in one transaction; one result for each, in their order.
+
+        A taken alias stops only its own link; of the same alias twice one link is made.
+
+        Safe at READ COMMITTED: it is one statement, and the unique index on `code` decides; a
+        second transaction with the same alias waits for the first to end.
+        """
+        if len(news) > MAX_ROWS:
+            raise ValueError(f"{len(news)} links at once, more than {MAX_ROWS}")
+        if not news:
+            return []
+        async with self._queries.named("create_many") as connection:
+            links = await self._drafts(connection, news, owner_id)
+            made = await _insert(connection, links, owner_id, request_id)
+        return [
+            link if link.id in made else _taken(link, new)
+            for link, new in zip(links, news, strict=True)
+        ]
+
+    async def change(
+        self,
+        code: str,
+        changes: Mapping[str, Any],
+        *,
+        owner_id: int | None,
+        if_version: int | None,
+        request_id: str,
+    ) -> Link:
+        """Set the fields in `changes`, some of `CHANGEABLE`; returns the link as it is then.
+
+        What changes nothing makes no new version. Raises `NoSuchLink`; `VersionConflict` when the
+        link's version is not `if_version`; `ValueError` for a field that cannot be changed.
+
+        Safe at READ COMMITTED: the row is locked before it is judged, and the lock is held until
+        the commit; a second change waits for it, and then reads what the first has written.
+        """
+        if not changes.keys() <= CHANGEABLE:
+            raise ValueError(f"not to be changed: {', '.join(changes.keys() - CHANGEABLE)}")
+        async with self._queries.named("change") as connection, connection.transaction():
+            link = await _locked(connection, code, owner_id, if_version)
+            changed = replace(link, **changes)
+            if changed == link:
+                return link
+            changed = await _update(connection, changed, is_deleted=False)
+            await _tell(connection, rows_of(Change.CHANGED, changed, request_id))
+        return changed
+
+    async def delete(
+        self, code: str, *, owner_id: int | None, if_version: int | None, request_id: str
+    ) -> Link:
+        """Delete a link; returns what stays of it, which keeps its code from being used again.
+
+        Its URL and password are removed for good. Raises `NoSuchLink`, for a deleted one too, and
+        `VersionConflict`. Safe at READ COMMITTED as `change` is.
+        """
+        async with self._queries.named("delete") as connection, connection.transaction():
+            link = await _locked(connection, code, owner_id, if_version)
+            link = replace(link, url="", password_hash=None)
+            link = await _update(connection, link, is_deleted=True)
+            await _tell(connection, rows_of(Change.DELETED, link, request_id))
+        return link
+
+    async def page(self, *, owner_id: int | None, before_id: int | None, limit: int) -> list[Link]:
+        """Up to `limit` of an owner's links, newest first, of those older than `before_id`.
+
+        The id of a page's last link is where the next begins. An OFFSET would read all that it
+        skips, and skip or repeat links when some are made or deleted meanwhile.
+        """
+        last = _LAST_ID if before_id is None else before_id
+        bounds = (last, min(limit, MAX_ROWS))
+        async with self._queries.named("page") as connection:
+            if owner_id is None:
+                rows = await connection.fetch(statements.PAGE_OF_NOBODY, *bounds)
+            else:
+                rows = await connection.fetch(statements.PAGE, *bounds, owner_id)
+        return [statements.link_of(row) for row in rows]
+
+    async def export(self, *, owner_id: int | None) -> AsyncIterator[Link]:
+        """All links of an owner, newest first, with `MAX_ROWS` of them in memory at most.
+
+        Page by page, and not with a cursor of PostgreSQL's: that lives in a transaction, which
+        would hold a connection of the pool, and back from VACUUM what was deleted since, for as
+        long as the slowest client takes to read. The price: who exports while links change sees
+        each link as it was when its page was read.
+        """
+        before_id = None
+        while links := await self.page(owner_id=owner_id, before_id=before_id, limit=MAX_ROWS):
+            for link in links:
+                yield link
+            before_id = links[-1].id
+
+    async def purge_idempotency_keys(self, limit: int) -> int:
+        """Forget up to `limit` keys that are too old to count; returns how many."""
+        async with self._queries.named("purge_idempotency_keys") as connection:
+            purged: int = await connection.fetchval(statements.PURGE, self._idempotency_s, limit)
+        return purged
 
     async def stats_of(self, code: str) -> Stats | None:
         """The clicks of `code`, or None when there is no such link."""
-        self._metrics.queries.labels("stats").inc()
-        async with self._database.connection() as connection:
+        async with self._queries.named("stats") as connection:
             row = await connection.fetchrow(_STATS, code)
         return None if row is None else Stats(row["clicks"], row["last_click_at"])
 
-    async def _url_of(self, code: str) -> str | None:
-        self._metrics.queries.labels("lookup").inc()
-        async with self._database.connection() as connection:
-            url: str | None = await connection.fetchval(_URL, code)
-        return url
+    async def insert(self, url: str) -> str:
+        """Keep `url` under a new code, and return the code."""
+        made = await self.create(NewLink(url), owner_id=None, idempotency=None, request_id="")
+        return made.link.code
+
+    async def url_of(self, code: str) -> str | None:
+        """The URL behind `code`, or None."""
+        return (await self.entry_of(code)).url or None
+
+    async def _find(self, operation: str, code: str) -> Link | None:
+        async def find() -> asyncpg.Record | None:
+            async with self._queries.named(operation) as connection:
+                return await connection.fetchrow(statements.LINK, code)
+
+        row = await again_if_lost(find)
+        return None if row is None else statements.link_of(row)
+
+    async def _claim(
+        self, connection: Connection, idempotency: Idempotency, link_id: int
+    ) -> Link | None:
+        """Take the key for link `link_id`, or return the link that it was taken for."""
+        key = (idempotency.scope, idempotency.key)
+        arguments = (*key, idempotency.request_hash, link_id, self._idempotency_s)
+        if await connection.fetchval(statements.CLAIM, *arguments):
+            return None
+        row = await connection.fetchrow(statements.CLAIMED, *key)
+        assert row is not None, "the claim has locked the key's row"
+        if row["request_hash"] != idempotency.request_hash:
+            raise IdempotencyMismatch
+        return statements.link_of(row)
+
+    async def _drafts(
+        self, connection: Connection, news: Sequence[NewLink], owner_id: int | None
+    ) -> list[Link]:
+        """The links as they will be, with numbers that nobody else gets.
+
+        A sequence gives a number away for good, whatever becomes of the transaction: those of
+        links that are not made are gaps.
+        """
+        drafts: list[Link] = []
+        while len(drafts) < len(news):
+            for row in await connection.fetch(statements.NUMBERS, len(news) - len(drafts)):
+                code = self._codec.encode(row["number"])
+                if code.lower() not in RESERVED_WORDS:
+                    new = news[len(drafts)]
+                    drafts.append(
+                        _draft(row["number"], new.alias or code, row["at"], new, owner_id)
+                    )
+        return drafts
+
+
+def _draft(number: int, code: str, at: datetime, new: NewLink, owner_id: int | None) -> Link:
+    return Link(
+        id=number,
+        code=code,
+        url=new.url,
+        created_at=at,
+        updated_at=at,
+        owner_id=owner_id,
+        expires_at=new.expires_at,
+        max_visits=new.max_visits,
+        password_hash=new.password_hash,
+    )
+
+
+async def _insert(
+    connection: Connection, links: Sequence[Link], owner_id: int | None, request_id: str
+) -> set[int]:
+    """Write `links`, whose codes are not taken, and what is told of them; returns their ids."""
+    told = [(link.id, row) for link in links for row in rows_of(Change.CREATED, link, request_id)]
+    arguments = statements.insert_arguments(links, owner_id, told)
+    return {row["id"] for row in await connection.fetch(statements.INSERT, *arguments)}
+
+
+async def _locked(
+    connection: Connection, code: str, owner_id: int | None, if_version: int | None
+) -> Link:
+    row = await connection.fetchrow(statements.LOCK, code)
+    if row is None or row["deleted_at"] is not None or row["owner_id"] != owner_id:
+        raise NoSuchLink
+    link = statements.link_of(row)
+    if if_version is not None and link.version != if_version:
+        raise VersionConflict(link.version)
+    return link
+
+
+async def _update(connection: Connection, link: Link, *, is_deleted: bool) -> Link:
+    row = await connection.fetchrow(
+        statements.UPDATE,
+        link.id,
+        link.url,
+        link.expires_at,
+        link.max_visits,
+        link.password_hash,
+        is_deleted,
+    )
+    assert row is not None, "the row is locked"
+    return statements.link_of(row)
+
+
+async def _tell(connection: Connection, rows: Iterable[Row]) -> None:
+    await connection.execute(statements.TELL, *statements.outbox_columns(rows))
+
+
+def _taken(link: Link, new: NewLink) -> AliasTaken:
+    if new.alias is None:
+        raise RuntimeError(
+            f"code {link.code} of number {link.id} is taken: SHORTENER_CODE_KEY is not the one "
+            "that the links were made with"
+        )
+    return AliasTaken(new.alias)
