@@ -31,7 +31,8 @@ def judge(user_agent: str, **headers: bytes) -> tuple[str | None, str]:
         (f"{PHONE} (KHTML, like Gecko) Mobile/15E148 [FBAN/FBIOS;FBAV/420.0]", "Facebook"),
         ("Opera/9.80 (Windows NT 6.1) Presto/2.12.388 Version/12.16", "Opera"),
         (
-            f"Mozilla/5.0 (Linux; Android 10; CUBOT X30) {WEBKIT} Chrome/80.0.3987.99 Mobile Safari/537.36",
+            f"Mozilla/5.0 (Linux; Android 10; CUBOT X30) {WEBKIT} "
+            "Chrome/80.0.3987.99 Mobile Safari/537.36",
             "Chrome Mobile",
         ),
         ("Mozilla/5.0 (compatible; Nobody has heard of it/1.0)", None),
