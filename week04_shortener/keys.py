@@ -18,7 +18,6 @@ from typing import Final
 import asyncpg
 
 from week04_shortener.database import Database, again_if_lost
-from week04_shortener.queries import Queries, StoreMetrics
 
 PREFIX: Final = "sk_"
 """In front of each key, so that scanners for leaked secrets and readers of logs know one."""
@@ -61,8 +60,8 @@ class Keys:
     has read.
     """
 
-    def __init__(self, database: Database, metrics: StoreMetrics) -> None:
-        self._queries = Queries(database, metrics)
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def create(self, name: str) -> tuple[str, ApiKey]:
         """A new key and what is kept of it; the key cannot be read again.
@@ -72,7 +71,7 @@ class Keys:
         if not 1 <= len(name) <= 100 or not name.isprintable():
             raise ValueError("a key's name has 1 to 100 printable characters")
         key = new_key()
-        async with self._queries.named("create_key") as connection:
+        async with self._database.connection("create_key") as connection:
             row = await connection.fetchrow(_CREATE, name, hash_of(key))
         assert row is not None, "an INSERT without ON CONFLICT returns its row"
         return key, _api_key(row)
@@ -84,7 +83,7 @@ class Keys:
         """
 
         async def find() -> asyncpg.Record | None:
-            async with self._queries.named("find_key") as connection:
+            async with self._database.connection("find_key") as connection:
                 return await connection.fetchrow(_FIND, key_hash)
 
         row = await again_if_lost(find)
@@ -95,12 +94,12 @@ class Keys:
 
         Its row stays: links name their owner by it.
         """
-        async with self._queries.named("revoke_key") as connection:
+        async with self._database.connection("revoke_key") as connection:
             return await connection.fetchval(_REVOKE, key_id) is not None
 
     async def list(self) -> Sequence[ApiKey]:
         """The newest `MAX_LISTED` keys, newest first, revoked ones too."""
-        async with self._queries.named("list_keys") as connection:
+        async with self._database.connection("list_keys") as connection:
             rows = await connection.fetch(_LIST, MAX_LISTED)
         return [_api_key(row) for row in rows]
 

@@ -23,11 +23,11 @@ from week04_shortener.app import ClickLog, Links, Parts, add_routes
 from week04_shortener.cache import Cache, CacheAside, CacheMetrics, Lease, Lifetimes
 from week04_shortener.clicklog import ClickLogMetrics, ClickLogWriter
 from week04_shortener.codes import Codec
-from week04_shortener.database import Database, open_database
+from week04_shortener.database import Database, DatabaseMetrics, open_database
 from week04_shortener.lease import LeaseMetrics, Limits, SharedLease, Tokens
 from week04_shortener.settings import Settings
 from week04_shortener.singleflight import Flight, SingleFlight
-from week04_shortener.store import LinkStore, StoreMetrics
+from week04_shortener.store import LinkStore
 from week04_shortener.valkey_cache import ValkeyCache
 
 
@@ -51,14 +51,9 @@ class ClickKeeper(ClickLog, Protocol):
     def close(self) -> None: ...
 
 
-def _store(settings: Settings, database: Database, registry: CollectorRegistry) -> Store:
+def _store(settings: Settings, database: Database, _registry: CollectorRegistry) -> Store:
     codec = Codec(settings.code_key.get_secret_value().encode())
-    return LinkStore(
-        database,
-        codec,
-        StoreMetrics(registry),
-        idempotency_s=settings.idempotency_hours * 3600,
-    )
+    return LinkStore(database, codec, idempotency_s=settings.idempotency_hours * 3600)
 
 
 def _cache(settings: Settings, registry: CollectorRegistry) -> SharedCache:
@@ -118,6 +113,7 @@ def api(settings: Settings, make: Makers) -> FastAPI:
         pool_size=settings.database_pool_size,
         connect_timeout_s=settings.database_connect_timeout_s,
         timeout_s=settings.database_timeout_s,
+        metrics=DatabaseMetrics(registry),
     )
     store = make.store(settings, database, registry)
     cache = make.cache(settings, registry)

@@ -32,9 +32,6 @@ from week04_shortener.links import (
     entry_of,
 )
 from week04_shortener.outbox import Change, Row, rows_of
-from week04_shortener.queries import Queries, StoreMetrics
-
-__all__ = ["MAX_ROWS", "LinkStore", "Stats", "StoreMetrics"]
 
 MAX_ROWS: Final = 1000
 """Links of one `create_many`, one `page` and one step of `export`, at most."""
@@ -63,11 +60,9 @@ class LinkStore:
     does the version.
     """
 
-    def __init__(
-        self, database: Database, codec: Codec, metrics: StoreMetrics, *, idempotency_s: float
-    ) -> None:
+    def __init__(self, database: Database, codec: Codec, *, idempotency_s: float) -> None:
         """`idempotency_s`: how long an idempotency key is remembered, seconds."""
-        self._queries = Queries(database, metrics)
+        self._database = database
         self._codec = codec
         self._idempotency_s = idempotency_s
 
@@ -102,7 +97,7 @@ class LinkStore:
         first was undone. A claim that fails has locked the key's row nevertheless, so what the
         next statement reads of it cannot be purged in between.
         """
-        async with self._queries.named("create") as connection:
+        async with self._database.connection("create") as connection:
             (link,) = await self._drafts(connection, [new], owner_id)
             async with connection.transaction():
                 if idempotency is not None:
@@ -127,7 +122,7 @@ class LinkStore:
             raise ValueError(f"{len(news)} links at once, more than {MAX_ROWS}")
         if not news:
             return []
-        async with self._queries.named("create_many") as connection:
+        async with self._database.connection("create_many") as connection:
             links = await self._drafts(connection, news, owner_id)
             made = await _insert(connection, links, owner_id, request_id)
         return [
@@ -154,7 +149,7 @@ class LinkStore:
         """
         if not changes.keys() <= CHANGEABLE:
             raise ValueError(f"not to be changed: {', '.join(changes.keys() - CHANGEABLE)}")
-        async with self._queries.named("change") as connection, connection.transaction():
+        async with self._database.connection("change") as connection, connection.transaction():
             link = await _locked(connection, code, owner_id, if_version)
             changed = replace(link, **changes)
             if changed == link:
@@ -171,7 +166,7 @@ class LinkStore:
         Its URL and password are removed for good. Raises `NoSuchLink`, for a deleted one too, and
         `VersionConflict`. Safe at READ COMMITTED as `change` is.
         """
-        async with self._queries.named("delete") as connection, connection.transaction():
+        async with self._database.connection("delete") as connection, connection.transaction():
             link = await _locked(connection, code, owner_id, if_version)
             link = replace(link, url="", password_hash=None)
             link = await _update(connection, link, is_deleted=True)
@@ -186,7 +181,7 @@ class LinkStore:
         """
         last = _LAST_ID if before_id is None else before_id
         bounds = (last, min(limit, MAX_ROWS))
-        async with self._queries.named("page") as connection:
+        async with self._database.connection("page") as connection:
             if owner_id is None:
                 rows = await connection.fetch(statements.PAGE_OF_NOBODY, *bounds)
             else:
@@ -209,13 +204,13 @@ class LinkStore:
 
     async def purge_idempotency_keys(self, limit: int) -> int:
         """Forget up to `limit` keys that are too old to count; returns how many."""
-        async with self._queries.named("purge_idempotency_keys") as connection:
+        async with self._database.connection("purge_idempotency_keys") as connection:
             purged: int = await connection.fetchval(statements.PURGE, self._idempotency_s, limit)
         return purged
 
     async def stats_of(self, code: str) -> Stats | None:
         """The clicks of `code`, or None when there is no such link."""
-        async with self._queries.named("stats") as connection:
+        async with self._database.connection("stats") as connection:
             row = await connection.fetchrow(_STATS, code)
         return None if row is None else Stats(row["clicks"], row["last_click_at"])
 
@@ -230,7 +225,7 @@ class LinkStore:
 
     async def _find(self, operation: str, code: str) -> Link | None:
         async def find() -> asyncpg.Record | None:
-            async with self._queries.named(operation) as connection:
+            async with self._database.connection(operation) as connection:
                 return await connection.fetchrow(statements.LINK, code)
 
         row = await again_if_lost(find)

@@ -24,7 +24,6 @@ from typing import Final
 import asyncpg
 
 from week04_shortener.database import Database, again_if_lost
-from week04_shortener.queries import Queries, StoreMetrics
 
 _SPEND: Final = """
     WITH spent AS (
@@ -66,8 +65,8 @@ _PURGE: Final = """
 class Visits:
     """Visits spent, exactly. Every method raises `DatabaseUnavailable`."""
 
-    def __init__(self, database: Database, metrics: StoreMetrics) -> None:
-        self._queries = Queries(database, metrics)
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def spend(self, link_id: int, event_id: uuid.UUID) -> bool:
         """Spend a visit of link `link_id` for the request `event_id`; whether it may go on.
@@ -84,13 +83,13 @@ class Visits:
         A forgotten event would spend again. Requests are retried within seconds, so an hour is
         plenty; what was counted stays counted.
         """
-        async with self._queries.named("purge_visits") as connection:
+        async with self._database.connection("purge_visits") as connection:
             purged: int = await connection.fetchval(_PURGE, older_than_s, limit)
         return purged
 
     async def _spend(self, link_id: int, event_id: uuid.UUID) -> bool:
         try:
-            async with self._queries.named("spend") as connection:
+            async with self._database.connection("spend") as connection:
                 if await connection.fetchval(_SPEND, link_id, event_id):
                     return True
                 may: bool = await connection.fetchval(_MAY_GO_ON, link_id, event_id)
