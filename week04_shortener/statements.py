@@ -76,6 +76,11 @@ PAGE_OF_NOBODY: Final = f"""
     ORDER BY owner_id, id DESC LIMIT $2
 """
 
+OWNED: Final = """
+    SELECT code FROM links
+    WHERE code = ANY($1::text[]) AND owner_id IS NOT DISTINCT FROM $2 AND deleted_at IS NULL
+"""
+
 # In batches: one DELETE of everything would hold its locks and its snapshot for long. A key that
 # is claimed anew meanwhile is locked and so skipped.
 PURGE: Final = """

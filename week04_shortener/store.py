@@ -188,6 +188,12 @@ class LinkStore:
                 rows = await connection.fetch(statements.PAGE, *bounds, owner_id)
         return [statements.link_of(row) for row in rows]
 
+    async def owned(self, codes: Collection[str], *, owner_id: int | None) -> set[str]:
+        """Those of `codes` that are links of this owner, deleted ones not among them."""
+        async with self._database.connection("owned") as connection:
+            rows = await connection.fetch(statements.OWNED, list(codes), owner_id)
+        return {row["code"] for row in rows}
+
     async def export(self, *, owner_id: int | None) -> AsyncIterator[Link]:
         """All links of an owner, newest first, with `MAX_ROWS` of them in memory at most.
 
