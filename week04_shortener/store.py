@@ -6,7 +6,7 @@ In short: what must not be decided twice is decided by a row lock or a unique in
 something that an earlier statement has read.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
