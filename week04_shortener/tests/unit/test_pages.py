@@ -1,0 +1,121 @@
+"""The page and its files as they are served."""
+
+import re
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from infra.service.lifecycle import CannotStart
+from infra.service.plumbing import install
+from week04_shortener import pages
+
+pytestmark = pytest.mark.anyio
+
+STATIC = sorted(path.name for path in (pages.WEB / "static").iterdir())
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    app = FastAPI()
+    install(app, registry=CollectorRegistry())
+    pages.add_pages(app, pages.load())
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://short.example") as client:
+        yield client
+
+
+async def test_the_page_may_run_and_reach_nothing_but_this_service(http: httpx.AsyncClient) -> None:
+    answer = await http.get("/")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    policy = dict(
+        part.strip().partition(" ")[::2]
+        for part in answer.headers["content-security-policy"].split(";")
+    )
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize("path", ["/", "/robots.txt", *(f"/static/{name}" for name in STATIC)])
+async def test_a_file_is_sent_once_and_then_only_asked_about(
+    http: httpx.AsyncClient, path: str
+) -> None:
+    first = await http.get(path)
+    assert first.status_code == 200 and first.content
+    assert first.headers["cache-control"] == "no-cache"
+    assert first.headers["x-content-type-options"] == "nosniff"
+    etag = first.headers["etag"]
+    for known in (etag, f'"other", W/{etag}', "*"):
+        again = await http.get(path, headers={"if-none-match": known})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+    changed = await http.get(path, headers={"if-none-match": '"other"'})
+    assert changed.status_code == 200
+    head = await http.head(path)
+    assert head.status_code == 200
+    assert head.headers["content-length"] == str(len(first.content))
+
+
+@pytest.mark.parametrize(
+    "path", ["/static/", "/static/none.js", "/static/..%2Findex.html", "/static/%2Fetc%2Fpasswd"]
+)
+async def test_nothing_else_is_served(http: httpx.AsyncClient, path: str) -> None:
+    assert (await http.get(path)).status_code == 404
+
+
+async def test_every_file_that_a_page_names_is_there(http: httpx.AsyncClient) -> None:
+    texts = [path.read_text() for path in pages.WEB.rglob("*.html")]
+    texts += [path.read_text() for path in pages.WEB.rglob("*.js")]
+    named = {name for text in texts for name in re.findall(r'"(/static/[^"]+)"', text)}
+    named |= {f"/static/{name}" for text in texts for name in re.findall(r'from "\./(.+?)"', text)}
+    assert named
+    for name in named:
+        assert (await http.get(name)).status_code == 200, name
+
+
+def test_no_page_has_markup_that_the_policy_forbids() -> None:
+    for path in [*pages.WEB.rglob("*.html"), *pages.WEB.rglob("*.svg")]:
+        text = path.read_text()
+        assert not re.search(r"<style|<script(?![^>]*\ssrc=)|\s(style|on[a-z]+)=", text), path
+        assert not re.search(r"(src|href)=\"(https?:)?//", text), path
+
+
+def test_a_plain_page_says_what_it_is_given_as_text() -> None:
+    answer = pages.load().notice_page(410, "<title>", "a & b", {"Retry-After": "1"})
+    text = bytes(answer.body).decode()
+    assert answer.status_code == 410
+    assert "<h1>&lt;title&gt;</h1>" in text and "a &amp; b" in text
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["retry-after"] == "1"
+    assert answer.headers["x-robots-tag"] == "noindex"
+
+
+def test_a_clone_without_the_pages_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(CannotStart, match=r"index\.html.*is the clone whole"):
+        pages.load(tmp_path)
+    web = tmp_path / "web"
+    shutil.copytree(pages.WEB, web)
+    (web / "static" / "movie.mp4").write_bytes(b"")
+    with pytest.raises(CannotStart, match=r"unknown kind: movie\.mp4"):
+        pages.load(web)
+
+
+@pytest.mark.parametrize(
+    ("accept", "page"),
+    [
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", True),
+        ("TEXT/HTML", True),
+        ("*/*", False),
+        ("", False),
+        ("application/json", False),
+    ],
+)
+def test_only_browsers_want_pages(accept: str, page: bool) -> None:
+    assert pages.wants_page(accept) is page
