@@ -8,7 +8,6 @@ A key is 256 random bits, so its plain SHA-256 is what is stored and looked for:
 to guess that a slow hash would protect, and nothing to compare byte by byte that would leak time.
 """
 
-import hashlib
 import ipaddress
 import re
 import time
@@ -23,6 +22,7 @@ from starlette.types import Scope
 
 from infra.service.problems import Problem
 from infra.service.requests import Network
+from week04_shortener.keys import hash_of
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -59,6 +59,19 @@ def client_address(scope: Scope, trusted: Sequence[Network]) -> str:
     if not forwarded:
         return _normal(client[0])
     return _behind(client[0], b",".join(forwarded), tuple(trusted))
+
+
+def neighbourhood(address: str) -> str:
+    """Whom a limit by address counts as one: an IPv4 address, or the /64 of an IPv6 address.
+
+    A /64 is one network (RFC 7421): a single machine can take any of its 2**64 addresses at will.
+    """
+    if ":" not in address:
+        return address
+    try:
+        return str(ipaddress.IPv6Network((address, 64), strict=False))
+    except ValueError:
+        return address
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +164,7 @@ def hash_of_key(scope: Scope) -> bytes | None:
     if len(given) != 1:
         return None
     match = _BEARER.fullmatch(given[0].decode("latin-1").strip())
-    return hashlib.sha256(match[1].encode("ascii")).digest() if match else None
+    return hash_of(match[1]) if match else None
 
 
 class _Recent:
