@@ -28,13 +28,17 @@ class LineSink:
         self.lost_lines = 0
 
     def write(self, text: str) -> int:
-        data = memoryview(text.encode("utf-8", "backslashreplace"))
+        self.write_lines(text.encode("utf-8", "backslashreplace"))
+        return len(text)
+
+    def write_lines(self, lines: bytes) -> None:
+        """Write one or more lines, each with its line feed."""
+        data = memoryview(lines)
         try:
             while data:
                 data = data[os.write(self._fd, data) :]
         except OSError:
-            self.lost_lines += 1
-        return len(text)
+            self.lost_lines += max(1, bytes(data).count(b"\n"))
 
     def flush(self) -> None:
         """Nothing is held back: every write goes straight to the descriptor."""

@@ -5,6 +5,7 @@ import re
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import structlog
 from starlette.datastructures import Headers
@@ -18,6 +19,9 @@ QUIET_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
 """Probes come every second or so: their access lines have level debug."""
 
 _REQUEST_ID = re.compile(r"[0-9a-f]{32}")
+
+MAX_PEERS = 1024
+"""Peers whose trust is remembered: proxies are few, and whoever comes directly comes again."""
 
 
 class RequestMiddleware:
@@ -40,7 +44,7 @@ class RequestMiddleware:
     ) -> None:
         self._app = app
         self._metrics = metrics
-        self._trusted = tuple(trusted_proxies)
+        self._ids = RequestIds(trusted_proxies)
         self._headers = [
             (name.lower().encode("latin-1"), value.encode("latin-1"))
             for name, value in (response_headers or {}).items()
@@ -51,7 +55,9 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = self._request_id(scope)
+        given = Headers(scope=scope).getlist("x-request-id")
+        # Of several the last one: that is what the nearest proxy added.
+        request_id = self._ids.of(scope.get("client"), given[-1] if given else None)
         scope.setdefault("state", {})["request_id"] = request_id
         headers = [*self._headers, (b"x-request-id", request_id.encode("ascii"))]
         status = "aborted"
@@ -75,13 +81,6 @@ class RequestMiddleware:
                 self._metrics.ended(scope["method"], route, status, seconds)
                 self._write_line(scope, route, status, seconds)
 
-    def _request_id(self, scope: Scope) -> str:
-        if self._trusted and peer_in(scope.get("client"), self._trusted):
-            given = Headers(scope=scope).get("x-request-id", "")
-            if _REQUEST_ID.fullmatch(given):
-                return given
-        return uuid.uuid4().hex
-
     def _write_line(self, scope: Scope, route: str, status: str, seconds: float) -> None:
         write = self._log.debug if route in QUIET_ROUTES else self._log.info
         client = scope.get("client")
@@ -94,6 +93,25 @@ class RequestMiddleware:
             duration_ms=round(seconds * 1000, 3),
             client=client[0] if client else None,
         )
+
+
+class RequestIds:
+    """Where a request's id comes from: the proxy's, if it is one of ours, or a new one."""
+
+    def __init__(self, trusted_proxies: Sequence[Network]) -> None:
+        networks = tuple(trusted_proxies)
+        self._trusts = lru_cache(MAX_PEERS)(lambda host: peer_in((host, 0), networks))
+
+    def of(self, client: tuple[str, int] | None, given: str | None) -> str:
+        """The id of a request from `client`, whose ``X-Request-ID`` is `given`: 32 hex digits."""
+        if (
+            given is not None
+            and client is not None
+            and self._trusts(client[0])
+            and _REQUEST_ID.fullmatch(given)
+        ):
+            return given
+        return uuid.uuid4().hex
 
 
 def route_template(scope: Scope) -> str:

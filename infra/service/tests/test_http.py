@@ -16,6 +16,7 @@ from starlette.responses import StreamingResponse
 from structlog.testing import capture_logs
 
 from infra.service.health import Check
+from infra.service.metrics import HttpMetrics
 from infra.service.plumbing import install
 from infra.service.problems import Problem
 from infra.service.validation import answer_validation_error
@@ -117,11 +118,40 @@ async def test_any_other_id_is_replaced(peer: str, given: str) -> None:
     assert len(response.headers["x-request-id"]) == 32
 
 
+async def test_of_several_ids_the_nearest_proxys_counts() -> None:
+    app, _ = make_app(trusted=("192.0.2.0/24",))
+    async with client(app) as http:
+        response = await http.get(
+            "/lamps/a", headers=[("X-Request-ID", "f" * 32), ("X-Request-ID", ID)]
+        )
+    assert response.headers["x-request-id"] == ID
+
+
 async def test_nobody_is_trusted_by_default() -> None:
     app, _ = make_app()
     async with client(app, "127.0.0.1") as http:
         response = await http.get("/lamps/a", headers={"X-Request-ID": ID})
     assert response.headers["x-request-id"] != ID
+
+
+def test_prepared_metrics_count_as_the_others_do() -> None:
+    registry = CollectorRegistry()
+    metrics = HttpMetrics(registry)
+    prepared = metrics.prepared("GET", "/{code}", "302")
+    labels = {"method": "GET", "route": "/{code}", "status": "302"}
+
+    def value(name: str, **more: str) -> float | None:
+        return registry.get_sample_value(name, {**more})
+
+    prepared.began()
+    assert value("http_requests_active", method="GET") == 1
+    prepared.ended(0.003)
+    metrics.began("GET")
+    metrics.ended("GET", "/{code}", "302", 0.003)
+    assert value("http_requests_active", method="GET") == 0
+    assert value("http_requests_total", **labels) == 2
+    assert value("http_request_duration_seconds_bucket", le="0.0025", **labels) == 0
+    assert value("http_request_duration_seconds_bucket", le="0.005", **labels) == 2
 
 
 async def test_metrics_name_the_route_and_never_the_path() -> None:

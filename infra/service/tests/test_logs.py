@@ -88,6 +88,15 @@ def test_unwritable_line_is_counted_and_harms_nobody() -> None:
     assert sink.lost_lines == 1
 
 
+def test_lines_that_are_written_together_are_counted_apart() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    sink = LineSink(writing)
+    sink.write_lines(b"one\ntwo\nthree\n")
+    os.close(writing)
+    assert sink.lost_lines == 3
+
+
 def test_sink_writes_on_after_a_short_write(
     pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
