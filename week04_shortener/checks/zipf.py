@@ -11,7 +11,7 @@ class Zipf:
     """Ranks 0 to `size` - 1 (Breslau et al., "Web Caching and Zipf-like Distributions", 1999)."""
 
     def __init__(self, size: int, exponent: float = 1.0) -> None:
-        self._sums = list(accumulate(rank**-exponent for rank in range(1, size + 1)))
+        self._sums: list[float] = list(accumulate(rank**-exponent for rank in range(1, size + 1)))
 
     def pick(self, random: Random) -> int:
         """A rank, the lower the likelier."""
@@ -19,4 +19,4 @@ class Zipf:
 
     def share_of_first(self, ranks: int) -> float:
         """The part of all requests that goes to the first `ranks`."""
-        return self._sums[min(ranks, len(self._sums)) - 1] / self._sums[-1]
+        return float(self._sums[min(ranks, len(self._sums)) - 1] / self._sums[-1])

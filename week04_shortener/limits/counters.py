@@ -131,7 +131,8 @@ class ValkeyCounters:
         try:
             async with asyncio.timeout(self._timeout_s):
                 answer = await self._scripts[kind](keys=[key], args=arguments(policy, cost))
-        except (RedisError, OSError) as error:
+        # RuntimeError: uvloop's word for a write to a connection that broke a moment ago.
+        except (RedisError, OSError, RuntimeError) as error:
             raise CountersUnavailable(brief(error)) from error
         allowed, remaining, reset_us, retry_us = answer
         return Decision(allowed == 1, remaining, reset_us, retry_us)
