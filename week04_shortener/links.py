@@ -18,9 +18,10 @@ ALIAS: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{1,30}[0-9A-Za-z]")
 
 RESERVED_WORDS: Final = frozenset(
     {
-        "about", "admin", "api", "assets", "dashboard", "docs", "favicon", "health", "help",
-        "keys", "links", "live", "login", "logout", "metrics", "new", "openapi", "qr", "redoc",
-        "robots", "shorten", "sitemap", "static", "stats", "status", "web", "well-known", "www",
+        "about", "admin", "api", "assets", "bulk", "dashboard", "docs", "export", "favicon",
+        "health", "help", "import", "keys", "links", "live", "login", "logout", "metrics", "new",
+        "openapi", "qr", "redoc", "robots", "shorten", "sitemap", "static", "stats", "status",
+        "web", "well-known", "www",
     }
 )  # fmt: skip
 """Refused as aliases whatever their case: paths of the service, and what could be taken for one."""

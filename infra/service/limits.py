@@ -1,5 +1,7 @@
 """A limit on request bodies."""
 
+from collections.abc import Mapping
+
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,21 +22,26 @@ class BodyLimitMiddleware:
 
     A declared length is refused at once; a chunked body, or one longer than declared, as soon as
     the limit is passed. (Starlette's own middleware of this kind answers in plain text.)
+
+    `paths` have limits of their own: an upload needs more than the rest should be sent. A path
+    counts as it is matched by a router, decoded and to the letter; any other has `max_bytes`.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, max_bytes: int, paths: Mapping[str, int] | None = None
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._paths = dict(paths or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        max_bytes = self._paths.get(scope["path"], self._max_bytes)
         declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdecimal() and int(declared) > self._max_bytes:
-            response = problem_response(
-                413, _detail(self._max_bytes), headers={"Connection": "close"}
-            )
+        if declared.isdecimal() and int(declared) > max_bytes:
+            response = problem_response(413, _detail(max_bytes), headers={"Connection": "close"})
             await response(scope, receive, send)
             return
         seen_bytes = 0
@@ -43,8 +50,8 @@ class BodyLimitMiddleware:
             nonlocal seen_bytes
             message = await receive()
             seen_bytes += len(message.get("body", b""))
-            if seen_bytes > self._max_bytes:
-                raise BodyTooLarge(self._max_bytes)
+            if seen_bytes > max_bytes:
+                raise BodyTooLarge(max_bytes)
             return message
 
         await self._app(scope, counted, send)

@@ -56,17 +56,24 @@ def problem_response(
     A ``request_id`` member is added within a request: it is what a user can quote and an
     operator can find in the logs.
     """
-    document: dict[str, Any] = {
+    document = problem_document(status, detail, title=title, **members)
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    if request_id is not None:
+        document["request_id"] = request_id
+    return JSONResponse(document, status, dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def problem_document(
+    status: int, detail: str, *, title: str | None = None, **members: Any
+) -> dict[str, Any]:
+    """The document alone, for answers that tell of many problems."""
+    return {
         "type": "about:blank",
         "title": title or _phrase(status),
         "status": status,
         "detail": detail,
         **members,
     }
-    request_id = structlog.contextvars.get_contextvars().get("request_id")
-    if request_id is not None:
-        document["request_id"] = request_id
-    return JSONResponse(document, status, dict(headers or {}), media_type=MEDIA_TYPE)
 
 
 async def answer_problem(_request: Request, error: Exception) -> JSONResponse:

@@ -41,6 +41,7 @@ def make_app(
         trusted_proxies=[ipaddress.ip_network(network) for network in trusted],
         response_headers={"X-Replica": "r1"},
         max_body_bytes=100,
+        body_limits={"/chests": 200},
     )
     app.add_exception_handler(RequestValidationError, answer_validation_error)
 
@@ -50,6 +51,10 @@ def make_app(
 
     @app.post("/lamps")
     async def make(lamp: Lamp) -> int:
+        return lamp.watts
+
+    @app.post("/chests")
+    async def fill(lamp: Lamp) -> int:
         return lamp.watts
 
     @app.head("/lamps")
@@ -270,6 +275,20 @@ async def test_body_over_the_limit(chunked: bool) -> None:
     assert problem(response)["title"] == "Content Too Large"
     assert response.headers["connection"] == "close"
     assert fits.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/chests/", "/CHESTS", "/chests/../lamps", "/x/chests"])
+async def test_a_path_with_a_limit_of_its_own_weakens_no_other(path: str) -> None:
+    app, _ = make_app()
+    headers = {"Content-Type": "application/json"}
+    body, larger = (b'{"watts": ' + b" " * spaces + b"1}" for spaces in (110, 210))
+    async with client(app) as http:
+        there = await http.post("/chests", content=body, headers=headers)
+        over = await http.post("/chests", content=larger, headers=headers)
+        elsewhere = await http.post(path, content=body, headers=headers)
+    assert there.status_code == 200
+    assert "200 bytes" in problem(over)["detail"]
+    assert problem(elsewhere)["status"] == 413
 
 
 async def fine() -> None:
