@@ -75,6 +75,6 @@ def _judge(answer: Any, status: int) -> bool:
     return False
 
 
-@events.test_start.add_listener
+@events.test_start.add_listener  # type: ignore[untyped-decorator]
 def _forget(**_: object) -> None:
     codes.clear()
