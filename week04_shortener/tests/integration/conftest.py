@@ -11,7 +11,8 @@ import pytest
 
 from infra.lab.engines.local.engine import LocalEngine
 from infra.lab.pytest_plugin import LabFactory
-from week04_shortener.lab import topology
+from week04_shortener.codes import Codec
+from week04_shortener.lab import CODE_KEY, postgres, topology
 
 AGAIN_S = 0.1
 RECOVERY_S = 60.0
@@ -58,6 +59,24 @@ class FrontDoor:
 @pytest.fixture(scope="session")
 def lab(running_lab: LabFactory) -> LocalEngine:
     return running_lab(topology)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The service runs on asyncio only."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def dsn(lab: LocalEngine) -> str:
+    """Address of the week's PostgreSQL. Its tables are everybody's: look at your own rows only."""
+    return postgres.dsn(lab.site)
+
+
+@pytest.fixture(scope="session")
+def lab_codec(lab: LocalEngine) -> Codec:
+    """The codes of this instance: links made past the API must have no other."""
+    return Codec(lab.site.secrets[CODE_KEY].encode())
 
 
 @pytest.fixture
