@@ -109,7 +109,8 @@ class Bucket:
         wait_us = full_at_us + cost * interval_us - now_us - capacity_us
         if wait_us <= 0:
             full_at_us += cost * interval_us
-        self._full_at_us = full_at_us
+        if wait_us <= 0 or self._full_at_us > full_at_us:
+            self._full_at_us = full_at_us
         lacking_us = full_at_us - now_us
         return Decision(
             allowed=wait_us <= 0,
