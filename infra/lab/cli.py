@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -22,19 +21,16 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from infra.bootstrap import BootstrapError, clone_root
-from infra.lab import console, doctor, fault_verb, logs, wiring
+from infra.lab import console, doctor, fault_verb, handing_over, logs, wiring
 from infra.lab.engines.base import Engine, ServiceStatus
 from infra.lab.errors import LabError, UsageError
 from infra.lab.fault_verb import Wish
 from infra.lab.topology import Topology
 from infra.lab.weeks import packages, title, topology
+from infra.lab.wiring import EngineOption
 
 LOG_LINES = 20
 INTERRUPTED = 128 + signal.SIGINT
-
-EngineOption = Annotated[
-    str, typer.Option("--engine", envvar="LAB_ENGINE", help="Where it runs: local.")
-]
 
 
 def _service_names(context: typer.Context, incomplete: str) -> list[str]:
@@ -155,43 +151,9 @@ def _week_app(week: str) -> typer.Typer:
         lab.clean()
         console.stdout().print(f"the data of {week} is erased")
 
-    @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-    def test(context: typer.Context) -> None:
-        """The week's tests; further words go to pytest."""
-        root = clone_root()
-        command = [sys.executable, "-m", "pytest", packages(root)[week], *context.args]
-        raise typer.Exit(subprocess.run(command, cwd=root, check=False).returncode)
-
-    @app.command()
-    def check(
-        deep: Annotated[bool, typer.Option("--deep", help="All seeds and repetitions.")] = False,
-        seed: Annotated[int | None, typer.Option(envvar="SEED", help="Repeat one.")] = None,
-        target: Annotated[
-            str | None, typer.Option(envvar="TARGET", help="Address of a service of your own.")
-        ] = None,
-        target_dsn: Annotated[
-            str | None, typer.Option(envvar="TARGET_DSN", help="Its PostgreSQL.")
-        ] = None,
-    ) -> None:
-        """Measure the week's claims and their controls, on servers of their own."""
-        from infra.evidence.run import run_checks  # pytest comes with the development lock
-
-        package = packages(clone_root())[week]
-        status = run_checks(package, deep=deep, seed=seed, target=target, target_dsn=target_dsn)
-        raise typer.Exit(status)
-
-    @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-    def bench(context: typer.Context) -> None:
-        """Measure the week's speed beside others'; further words go to the week's own bench."""
-        root = clone_root()
-        package = packages(root)[week]
-        if not (root / package / "bench" / "__main__.py").is_file():
-            raise LabError(f"{week} has no bench: `./lab {week} check` measures its claims")
-        command = [sys.executable, "-m", f"{package}.bench", *context.args]
-        raise typer.Exit(subprocess.run(command, cwd=root, check=False).returncode)
-
     _add_service_verbs(app, week)
     _add_fault(app, week)
+    handing_over.add(app, week)
     return app
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from infra.lab.errors import UsageError
 from infra.lab.faults.server import FaultProxy
 from infra.lab.servers.base import Server
+from infra.lab.servers.python import PythonProcess
 from infra.lab.site import HOST, Site
 
 PORT_MIN, PORT_MAX = 1024, 65535
@@ -36,6 +37,7 @@ class Topology:
         try_it: three things to try once it is up; `{url}` becomes the front door's address.
         facts: the week's own figures in `status`, by label; one that raises is shown as such.
         faults: the proxy that links can be led through, and which; see `with_faults`.
+        command: how the week's own commands are started, but for the words of each; no service.
     """
 
     week: str
@@ -46,6 +48,7 @@ class Topology:
     try_it: tuple[str, ...] = ()
     facts: Mapping[str, Fact] = field(default_factory=dict)
     faults: FaultProxy | None = None
+    command: PythonProcess | None = None
 
     def __post_init__(self) -> None:
         names = [server.name for server in self.servers]

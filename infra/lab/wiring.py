@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from infra.bootstrap import clone_root, lab_home, lab_user
 from infra.lab.engines.base import Engine
@@ -15,6 +18,11 @@ from infra.lab.topology import Topology
 
 DEFAULT_ENGINE = "local"
 ENGINES = (DEFAULT_ENGINE,)
+
+EngineOption = Annotated[
+    str, typer.Option("--engine", envvar="LAB_ENGINE", help="Where it runs: local.")
+]
+"""The option of each verb that works on an engine."""
 
 
 def engine(

@@ -71,6 +71,7 @@ def make(tmp_path: Path) -> Make:
         ("week04 check DEEP=1", "[week04][check][--deep]"),
         ("week04 bench", "[week04][bench]"),
         ("week04 bench ARGS=--quick", "[week04][bench][--quick]"),
+        ("week04 run", "[week04][run]"),
         ("week04 clean YES=1", "[week04][clean][--yes]"),
         ("doctor", "[doctor]"),
         ("test", "[--dev][pytest]"),
@@ -98,6 +99,11 @@ def test_a_service_name_is_never_run_by_the_shell(make: Make) -> None:
 def test_arguments_of_pytest_are_passed_on(make: Make) -> None:
     done = make("test", "ARGS=-k 'one or two' --timeout=5")
     assert done.stdout.startswith("[--dev][pytest][-k][one or two][--timeout=5]")
+
+
+def test_a_command_of_the_weeks_own_gets_its_words(make: Make) -> None:
+    done = make("week04", "run", "ARGS=dead-letters list --limit 5")
+    assert done.stdout.startswith("[week04][run][dead-letters][list][--limit][5]")
 
 
 def test_a_fault_is_put_on_the_link_to_a_service(make: Make) -> None:
