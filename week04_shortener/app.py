@@ -15,7 +15,7 @@ from week04_shortener import clicks, urls
 from week04_shortener.clicks import Click
 from week04_shortener.codes import CODE_CHARS
 from week04_shortener.database import DatabaseUnavailable
-from week04_shortener.links import is_code_or_alias
+from week04_shortener.links import Entry, Kind, is_code_or_alias
 from week04_shortener.store import Stats
 
 
@@ -29,8 +29,9 @@ class Links(Protocol):
 class Lookup(Protocol):
     """What the routes need of the cache."""
 
-    async def url_of(self, code: str) -> str | None: ...
-    async def remember(self, code: str, url: str) -> None: ...
+    def near(self, code: str) -> Entry | None: ...
+    async def entry_of(self, code: str) -> Entry: ...
+    async def remember(self, code: str, entry: Entry) -> None: ...
 
 
 class ClickLog(Protocol):
@@ -108,7 +109,7 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
                 422, f"{error}.", errors=[{"pointer": "#/url", "detail": str(error)}]
             ) from error
         code = await parts.links.insert(url)
-        await parts.lookup.remember(code, url)
+        await parts.lookup.remember(code, Entry(1, Kind.OPEN, url))
         short_url = f"{parts.public_base_url}/{code}"
         response.headers["Location"] = short_url
         return ShortenResponse(code=code, short_url=short_url, url=url)
@@ -142,12 +143,14 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
 
 
 async def _redirect(parts: Parts, code: str) -> Response:
-    url = await parts.lookup.url_of(code) if is_code_or_alias(code) else None
-    if url is None:
+    if not is_code_or_alias(code):
+        raise _unknown()
+    entry = parts.lookup.near(code) or await parts.lookup.entry_of(code)
+    if entry.kind is not Kind.OPEN:
         raise _unknown()
     # A redirect kept by a browser or proxy would be followed again without being counted.
     return Response(
-        status_code=302, headers={"Location": url, "Cache-Control": "private, no-store"}
+        status_code=302, headers={"Location": entry.url, "Cache-Control": "private, no-store"}
     )
 
 

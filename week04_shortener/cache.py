@@ -1,49 +1,59 @@
-"""Cache-aside: ask the cache, on a miss ask the database and tell the cache.
+"""Cache-aside in two tiers: a replica's own memory, then Valkey for all of them, then the database.
 
-The cache is a help, never a need. Whatever goes wrong with it, the answer comes from the
-database. What is not there is cached as well, for a short time, or a wrong code would be a free
-query. Links never change, so nothing needs to be invalidated but that negative entry.
+The caches are a help, never a need: whatever goes wrong with them, the answer comes from the
+database. What is not there is cached as well, in Valkey and for a short time, or a wrong code would
+be a free query.
+
+Links change, so each entry carries its link's version, and no entry is ever written over a newer
+one. That is what keeps a slow reader from bringing back what it read before a change. After the
+change's own entry has ended it could no longer help; so a fill that took longer than half the
+shortest life of an entry is not written at all. What remains is stated in `local_cache`: how long
+a replica's own memory may be behind.
 """
 
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
+from week04_shortener.early import Cost, Early
+from week04_shortener.links import BadEntry, Entry, Kind, decode, encode
+from week04_shortener.local_cache import Held, Local
+from week04_shortener.renewals import Renewals
 from week04_shortener.singleflight import Flight
 
 T = TypeVar("T")
 
-NOTHING = b""
-"""What is cached for a code that has no link; no URL is empty."""
+_LOCAL: Final = "local"
+_VALKEY: Final = "valkey"
 
 
 class CacheUnavailable(Exception):
     """The cache did not answer, or was not asked because it did not answer before."""
 
 
-class Cache(Protocol):
-    """The cache's side. Every method raises `CacheUnavailable` and no other error."""
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An entry that lies in the cache, and for how many seconds more."""
 
-    async def get(self, key: str) -> bytes | None:
+    entry: Entry
+    left_s: float
+
+
+class Cache(Protocol):
+    """The side of the cache that all replicas share. Methods raise `CacheUnavailable` only."""
+
+    async def get(self, key: str) -> Kept | None:
         """The entry, or None when there is none."""
         ...
 
-    async def set(self, key: str, value: bytes, *, ttl_s: float) -> None:
-        """Keep `value`, whatever was there."""
+    async def put(self, key: str, entry: Entry, ttl_s: float) -> Entry:
+        """Keep `entry` unless a newer version lies there; the one that lies there afterwards."""
         ...
-
-    async def add(self, key: str, value: bytes, *, ttl_s: float) -> None:
-        """Keep `value` unless there is an entry already."""
-        ...
-
-
-@dataclass(frozen=True)
-class Found(Generic[T]):
-    """What a look into the cache found; a None in it is a cached absence."""
-
-    value: T
 
 
 class Lease(Protocol[T]):
@@ -53,7 +63,7 @@ class Lease(Protocol[T]):
         self,
         key: str,
         work: Callable[[], Awaitable[T]],
-        look: Callable[[], Awaitable[Found[T] | None]],
+        look: Callable[[], Awaitable[T | None]],
     ) -> T:
         """The result of `work`, done here, or by another replica, where `look` finds it.
 
@@ -61,101 +71,283 @@ class Lease(Protocol[T]):
         """
         ...
 
+    async def alone(self, key: str, work: Callable[[], Awaitable[T]]) -> None:
+        """Work unless somebody is at it already. Raises only what `work` raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Dated:
+    """An entry, and when the read that brought it began: what it is worth depends on that."""
+
+    entry: Entry
+    began_s: float
+
 
 @dataclass(frozen=True)
 class Lifetimes:
-    """How long entries live. Without jitter, entries made together would expire together."""
+    """How long entries live in Valkey. With no jitter those made together would end together."""
 
     ttl_s: float
     negative_ttl_s: float
     jitter: float
     random: Callable[[], float]
 
-    def of(self, url: str | None) -> float:
-        """Seconds for an entry: up to a share `jitter` less than its kind's life."""
-        full_s = self.negative_ttl_s if url is None else self.ttl_s
+    def of(self, entry: Entry, now_s: float) -> float:
+        """Seconds for `entry` at `now_s`, seconds since the epoch.
+
+        No longer than its link, but for the short life of an absence, which each entry has: a
+        change's entry that was gone at once could not keep out what was read before the change.
+        """
+        short_s = min(self.negative_ttl_s, self.ttl_s)
+        full_s = short_s if entry.kind is Kind.ABSENT else self.ttl_s
+        if entry.expires_at_s is not None:
+            full_s = max(short_s, min(full_s, entry.expires_at_s - now_s))
         return full_s * (1 - self.jitter * self.random())
+
+    @property
+    def fill_limit_s(self) -> float:
+        """The longest that a fill may take which is still written, seconds.
+
+        Half the shortest life: the other half is for the write itself, which may be under way for
+        as long as an operation on the cache may take.
+        """
+        return min(self.negative_ttl_s, self.ttl_s) * (1 - self.jitter) / 2
+
+
+class Lookups(Collector):
+    """What lookups found, by tier and result.
+
+    Plain numbers, read when somebody asks for them: a counter of the library takes a lock at each
+    step, and the first tier counts on a path that takes microseconds.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.local_hits = 0
+        self.local_misses = 0
+        self.valkey = dict.fromkeys(("hit", "negative", "miss", "unavailable"), 0)
+        registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            "shortener_cache_lookups",
+            "Cache lookups by tier and result: hit, negative (absence was cached), miss, "
+            "unavailable.",
+            labels=("tier", "result"),
+        )
+        family.add_metric((_LOCAL, "hit"), self.local_hits)
+        family.add_metric((_LOCAL, "miss"), self.local_misses)
+        for result, count in self.valkey.items():
+            family.add_metric((_VALKEY, result), count)
+        yield family
 
 
 class CacheMetrics:
-    """Cache operations that did not answer, and what lookups found."""
+    """What lookups found, and what became of fills."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.lookups = Counter(
-            "shortener_cache_lookups_total",
-            "Cache lookups by result: hit, negative (absence was cached), miss, unavailable.",
-            ("result",),
-            registry=registry,
-        )
+        self.lookups = Lookups(registry)
         self.failed_writes = Counter(
             "shortener_cache_failed_writes_total",
             "Entries the cache did not take.",
             registry=registry,
         )
+        late = Counter(
+            "shortener_cache_late_fills_total",
+            "Fills that would have been wrong: overtaken (a newer version lay there already), "
+            "dropped (took too long to be written).",
+            ("result",),
+            registry=registry,
+        )
+        self.overtaken, self.dropped = late.labels("overtaken"), late.labels("dropped")
+
+
+@dataclass(frozen=True)
+class Tiers:
+    """What a lookup is made of; chosen by the entry point.
+
+    `stale_s` is how old a read's result may be: the life of an entry in a replica's own memory.
+    `now` is monotonic, `wall` in seconds since the epoch.
+    """
+
+    local: Local
+    cache: Cache
+    load: Callable[[str], Awaitable[Entry]]
+    flight: Flight[Dated]
+    lease: Lease[Entry]
+    lifetimes: Lifetimes
+    early: Early
+    renewals: Renewals
+    stale_s: float
+    now: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+
+
+def local_renewal_s(stale_s: float) -> float:
+    """What renewing an entry of a replica's own memory is taken to cost, seconds.
+
+    Asking Valkey takes a millisecond, but on a busy event loop tens of them.
+    """
+    return stale_s / 20
 
 
 class CacheAside:
-    """URLs by code, from the cache when it has them and from `load` when it has not."""
+    """Entries by code, from the tiers that have them and from the database when none has."""
 
-    def __init__(
-        self,
-        cache: Cache,
-        load: Callable[[str], Awaitable[str | None]],
-        flight: Flight[str | None],
-        lease: Lease[str | None],
-        lifetimes: Lifetimes,
-        metrics: CacheMetrics,
-    ) -> None:
-        self._cache = cache
-        self._load = load
-        self._flight = flight
-        self._lease = lease
-        self._lifetimes = lifetimes
+    def __init__(self, tiers: Tiers, metrics: CacheMetrics) -> None:
+        self._tiers = tiers
+        self._local = tiers.local
+        self._now = tiers.now
         self._metrics = metrics
+        self._lookups = metrics.lookups
+        self._fill_cost = Cost(tiers.lifetimes.ttl_s / 20)
 
-    async def url_of(self, code: str) -> str | None:
-        """The URL behind `code`, or None. Raises only what `load` raises."""
-        try:
-            found = await self._look(code)
-        except CacheUnavailable:
-            self._count("unavailable")
-        else:
-            if found is not None:
-                self._count("negative" if found.value is None else "hit")
-                return found.value
-            self._count("miss")
-        # First one of this replica, then one of all: see `singleflight` and `lease`.
-        return await self._flight.do(code, lambda: self._fill_for_all(code))
-
-    async def remember(self, code: str, url: str) -> None:
-        """Put a new link into the cache; it replaces the negative entry of an earlier guess."""
-        try:
-            await self._cache.set(_key(code), url.encode("ascii"), ttl_s=self._lifetimes.of(url))
-        except CacheUnavailable:
-            self._metrics.failed_writes.inc()
-
-    async def _look(self, code: str) -> Found[str | None] | None:
-        entry = await self._cache.get(_key(code))
-        if entry is None:
+    def near(self, code: str) -> Entry | None:
+        """What this replica remembers of `code`; None when that is nothing, or too old."""
+        now_s = self._now()
+        held = self._local.get(code, now_s)
+        if held is None:
+            self._lookups.local_misses += 1
             return None
-        return Found(entry.decode("ascii") if entry != NOTHING else None)
+        self._lookups.local_hits += 1
+        if now_s >= held.renew_from_s:
+            self._renew_local(code, held, now_s)
+        return held.entry
 
-    async def _fill_for_all(self, code: str) -> str | None:
-        return await self._lease.do(_key(code), lambda: self._fill(code), lambda: self._look(code))
+    async def entry_of(self, code: str) -> Entry:
+        """The entry of `code` beyond what is `near`: from Valkey, or else from the database.
 
-    async def _fill(self, code: str) -> str | None:
-        url = await self._load(code)
-        value = NOTHING if url is None else url.encode("ascii")
+        Raises only what `load` raises.
+        """
+        asked_s = self._now()
+        dated = await self._tiers.flight.do(code, lambda: self._fetch(code))
+        if not self._is_good(dated, asked_s):
+            # The flight was under way before this was asked. The next one is not.
+            dated = await self._tiers.flight.do(code, lambda: self._fetch(code))
+        return dated.entry
+
+    async def remember(self, code: str, entry: Entry) -> None:
+        """Keep what a link has become, before whoever made or changed it is answered.
+
+        It replaces older versions and the absence of an earlier guess.
+        """
+        began_s = self._now()
+        lies = await self._put(code, entry)
+        if lies is None:
+            # Somebody may have changed it further since, and told only Valkey.
+            self._local.forget(code)
+        else:
+            self._local.put(code, lies, began_s)
+
+    def _is_good(self, dated: Dated, asked_s: float) -> bool:
+        """Whether a flight's result is new enough for somebody who asked at `asked_s`.
+
+        An absence must be newer than the question: the link may have been made in between, by the
+        very caller who now follows it.
+        """
+        age_s = asked_s - dated.began_s
+        return age_s <= (0 if dated.entry.kind is Kind.ABSENT else self._tiers.stale_s)
+
+    async def _fetch(self, code: str) -> Dated:
+        """Ask Valkey, on a miss the database: first one of this replica, then one of all."""
+        began_s = self._now()
         try:
-            # Added, not set: a link made since `load` looked must not be hidden by its absence.
-            await self._cache.add(_key(code), value, ttl_s=self._lifetimes.of(url))
+            kept = await self._tiers.cache.get(key_of(code))
+        except CacheUnavailable:
+            self._lookups.valkey["unavailable"] += 1
+            kept = None
+        else:
+            self._lookups.valkey[_result(kept)] += 1
+        if kept is None:
+            entry = await self._tiers.lease.do(
+                key_of(code), lambda: self._fill(code), lambda: self._look(code)
+            )
+        else:
+            entry = kept.entry
+            self._renew_shared(code, kept)
+        self._local.put(code, entry, began_s)
+        return Dated(entry, began_s)
+
+    async def _look(self, code: str) -> Entry | None:
+        kept = await self._tiers.cache.get(key_of(code))
+        return None if kept is None else kept.entry
+
+    async def _fill(self, code: str) -> Entry:
+        """Load the entry and put it into Valkey; a newer one that lies there is the answer."""
+        began_s = self._now()
+        entry = await self._tiers.load(code)
+        took_s = self._now() - began_s
+        self._fill_cost.saw(took_s)
+        if took_s > self._tiers.lifetimes.fill_limit_s:
+            self._metrics.dropped.inc()
+            return entry
+        lies = await self._put(code, entry)
+        if lies is None:
+            return entry
+        if lies.version > entry.version:
+            self._metrics.overtaken.inc()
+        return lies
+
+    async def _put(self, code: str, entry: Entry) -> Entry | None:
+        """What lies in Valkey afterwards; None when it does not answer."""
+        ttl_s = self._tiers.lifetimes.of(entry, self._tiers.wall())
+        try:
+            return await self._tiers.cache.put(key_of(code), entry, ttl_s)
         except CacheUnavailable:
             self._metrics.failed_writes.inc()
-        return url
+            return None
 
-    def _count(self, result: str) -> None:
-        self._metrics.lookups.labels(result).inc()
+    def _renew_local(self, code: str, held: Held, now_s: float) -> None:
+        """Draw whether this request renews what the replica remembers, and do so behind it."""
+        tiers = self._tiers
+        if not tiers.early.is_due(held.ends_s - now_s, local_renewal_s(tiers.stale_s)):
+            return
+        if tiers.renewals.start(
+            _LOCAL, code, lambda: tiers.flight.do(code, lambda: self._fetch(code))
+        ):
+            held.renew_from_s = held.ends_s  # once is enough
+
+    def _renew_shared(self, code: str, kept: Kept) -> None:
+        """Draw whether this lookup renews what lies in Valkey, and do so behind it.
+
+        An absence is not renewed: whoever guesses codes would have the database asked for each.
+        """
+        tiers = self._tiers
+        # A replica asks Valkey about once in `stale_s` for a link that is followed all the time.
+        # If what a fill takes were the only measure, the end would come between two such lookups.
+        cost_s = max(self._fill_cost.value_s, tiers.stale_s)
+        if kept.entry.kind is not Kind.ABSENT and tiers.early.is_due(kept.left_s, cost_s):
+            tiers.renewals.start(
+                _VALKEY,
+                code,
+                lambda: tiers.lease.alone(key_of(code), lambda: self._fill(code)),
+            )
 
 
-def _key(code: str) -> str:
+def key_of(code: str) -> str:
+    """The key of a code's entry in Valkey."""
     return f"shortener:link:{code}"
+
+
+def pack(entry: Entry, ends_s: float) -> bytes:
+    """An entry as it lies in Valkey: as `links.encode` has it, then when it ends.
+
+    The end, in ms since the epoch by the clock of who wrote it, is for early refresh alone: clocks
+    that differ make that earlier or later. Valkey itself removes the entry by its own clock.
+    """
+    return b"%b %d" % (encode(entry), round(ends_s * 1000))
+
+
+def unpack(data: bytes, now_s: float) -> Kept:
+    """The entry in `data`. Raises `links.BadEntry` for what `pack` did not make."""
+    entry, _, ends_ms = data.rpartition(b" ")
+    try:
+        return Kept(decode(entry), int(ends_ms) / 1000 - now_s)
+    except ValueError as error:
+        raise BadEntry("not a cached link") from error
+
+
+def _result(kept: Kept | None) -> str:
+    if kept is None:
+        return "miss"
+    return "negative" if kept.entry.kind is Kind.ABSENT else "hit"

@@ -4,7 +4,7 @@ Single flight works within one process, so N replicas ask N times. Here whoever 
 a name in Valkey (SET with NX and PX) does the work; the others look again and again whether its
 result has come. A lease is a help like the cache it lies in, never a need: without Valkey, after a
 holder's death and when the wait takes too long, everybody works as if there were none. Two who
-work at once do no harm, for they write the same value; so this needs no fencing (week 5).
+work at once do no harm, for the newer version stays; so this needs no fencing (week 5).
 """
 
 import asyncio
@@ -13,11 +13,12 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter
 
-from week04_shortener.cache import CacheUnavailable, Found
+from week04_shortener.cache import CacheUnavailable
 
 T = TypeVar("T")
 
@@ -57,6 +58,13 @@ class Surroundings:
     token: Callable[[], str] = secrets.token_hex
 
 
+class Turn(Enum):
+    """How waiting for the lease ended when no other's value came."""
+
+    OURS = "ours"
+    GIVEN_UP = "given up"
+
+
 class LeaseMetrics:
     """How lookups that missed got their value."""
 
@@ -89,7 +97,7 @@ class SharedLease(Generic[T]):
         self,
         key: str,
         work: Callable[[], Awaitable[T]],
-        look: Callable[[], Awaitable[Found[T] | None]],
+        look: Callable[[], Awaitable[T | None]],
     ) -> T:
         name, token = f"{key}:lease", self._world.token()
         try:
@@ -97,37 +105,50 @@ class SharedLease(Generic[T]):
         except CacheUnavailable:
             self._ended("unavailable")
             return await work()
-        if isinstance(turn, Found):
-            self._ended("waited")
-            return turn.value
-        self._ended("held" if turn else "gave_up")
-        if not turn:
+        if turn is Turn.GIVEN_UP:
+            self._ended("gave_up")
             return await work()
+        if turn is not Turn.OURS:
+            self._ended("waited")
+            return turn
+        self._ended("held")
         try:
             # The holder before may have ended between the miss that led here and this lease.
             found = await self._seen(look)
-            return await work() if found is None else found.value
+            return await work() if found is None else found
+        finally:
+            await self._release(name, token)
+
+    async def alone(self, key: str, work: Callable[[], Awaitable[T]]) -> None:
+        name, token = f"{key}:lease", self._world.token()
+        try:
+            if not await self._tokens.take(name, token, ttl_s=self._limits.ttl_s):
+                return
+        except CacheUnavailable:
+            return  # nothing to renew where nothing can be written
+        try:
+            await work()
         finally:
             await self._release(name, token)
 
     async def _wait_for_turn(
-        self, name: str, token: str, look: Callable[[], Awaitable[Found[T] | None]]
-    ) -> Found[T] | bool:
-        """What another found; else whether the lease is ours (False: waited long enough)."""
+        self, name: str, token: str, look: Callable[[], Awaitable[T | None]]
+    ) -> T | Turn:
+        """What another found; else how the wait ended."""
         give_up_s = self._world.now() + self._limits.wait_s
         ceiling_s = FIRST_PAUSE_S
         while not await self._tokens.take(name, token, ttl_s=self._limits.ttl_s):
             left_s = give_up_s - self._world.now()
             if left_s <= 0:
-                return False
+                return Turn.GIVEN_UP
             # Half of it is chance, so that those who began to wait together do not look together.
             await self._world.sleep(min(left_s, ceiling_s * (1 + self._world.random()) / 2))
             ceiling_s = min(2 * ceiling_s, MOST_PAUSE_S)
             if (found := await look()) is not None:
                 return found
-        return True
+        return Turn.OURS
 
-    async def _seen(self, look: Callable[[], Awaitable[Found[T] | None]]) -> Found[T] | None:
+    async def _seen(self, look: Callable[[], Awaitable[T | None]]) -> T | None:
         try:
             return await look()
         except CacheUnavailable:
@@ -150,6 +171,9 @@ class NoLease(Generic[T]):
         self,
         key: str,
         work: Callable[[], Awaitable[T]],
-        look: Callable[[], Awaitable[Found[T] | None]],
+        look: Callable[[], Awaitable[T | None]],
     ) -> T:
         return await work()
+
+    async def alone(self, key: str, work: Callable[[], Awaitable[T]]) -> None:
+        await work()

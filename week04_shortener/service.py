@@ -20,11 +20,25 @@ from infra.service.metrics import new_registry
 from infra.service.plumbing import install
 from infra.service.settings import load_settings
 from week04_shortener.app import ClickLog, Links, Parts, add_routes
-from week04_shortener.cache import Cache, CacheAside, CacheMetrics, Lease, Lifetimes
+from week04_shortener.cache import (
+    Cache,
+    CacheAside,
+    CacheMetrics,
+    Dated,
+    Lease,
+    Lifetimes,
+    Tiers,
+    local_renewal_s,
+)
 from week04_shortener.clicklog import ClickLogMetrics, ClickLogWriter
 from week04_shortener.codes import Codec
 from week04_shortener.database import Database, DatabaseMetrics, open_database
+from week04_shortener.early import Early
+from week04_shortener.fills import FillMetrics, Fills
 from week04_shortener.lease import LeaseMetrics, Limits, SharedLease, Tokens
+from week04_shortener.links import Entry
+from week04_shortener.local_cache import Local, LocalCache, LocalMetrics, NoLocalCache
+from week04_shortener.renewals import RenewalMetrics, Renewals
 from week04_shortener.settings import Settings
 from week04_shortener.singleflight import Flight, SingleFlight
 from week04_shortener.store import LinkStore
@@ -34,7 +48,7 @@ from week04_shortener.valkey_cache import ValkeyCache
 class Store(Links, Protocol):
     """Links, and the lookup that the cache stands before."""
 
-    async def url_of(self, code: str) -> str | None: ...
+    async def entry_of(self, code: str) -> Entry: ...
 
 
 class SharedCache(Cache, Tokens, Protocol):
@@ -67,9 +81,21 @@ def _cache(settings: Settings, registry: CollectorRegistry) -> SharedCache:
     )
 
 
-def _lease(settings: Settings, tokens: Tokens, registry: CollectorRegistry) -> Lease[str | None]:
+def _lease(settings: Settings, tokens: Tokens, registry: CollectorRegistry) -> Lease[Entry]:
     limits = Limits(settings.lease_ttl_s, settings.lease_wait_s)
     return SharedLease(tokens, limits, LeaseMetrics(registry))
+
+
+def _local(settings: Settings, registry: CollectorRegistry) -> Local:
+    if not settings.local_entries:
+        return NoLocalCache()
+    cache = LocalCache(
+        entries=settings.local_entries,
+        ttl_s=settings.local_ttl_s,
+        renew_s=_early(settings).horizon_s(local_renewal_s(settings.local_ttl_s)),
+    )
+    LocalMetrics(cache, registry)
+    return cache
 
 
 def _click_log(settings: Settings, registry: CollectorRegistry) -> ClickKeeper:
@@ -89,8 +115,9 @@ class Makers:
 
     store: Callable[[Settings, Database, CollectorRegistry], Store] = _store
     cache: Callable[[Settings, CollectorRegistry], SharedCache] = _cache
-    flight: Callable[[], Flight[str | None]] = SingleFlight
-    lease: Callable[[Settings, Tokens, CollectorRegistry], Lease[str | None]] = _lease
+    local: Callable[[Settings, CollectorRegistry], Local] = _local
+    flight: Callable[[], Flight[Dated]] = SingleFlight
+    lease: Callable[[Settings, Tokens, CollectorRegistry], Lease[Entry]] = _lease
     click_log: Callable[[Settings, CollectorRegistry], ClickKeeper] = _click_log
 
 
@@ -117,11 +144,30 @@ def api(settings: Settings, make: Makers) -> FastAPI:
     )
     store = make.store(settings, database, registry)
     cache = make.cache(settings, registry)
+    renewals = Renewals(RenewalMetrics(registry))
+    fills = Fills(
+        store.entry_of,
+        most=settings.fills,
+        wait_s=settings.fill_wait_s,
+        metrics=FillMetrics(registry),
+    )
+    tiers = Tiers(
+        local=make.local(settings, registry),
+        cache=cache,
+        load=fills.entry_of,
+        flight=make.flight(),
+        lease=make.lease(settings, cache, registry),
+        lifetimes=_lifetimes(settings),
+        early=_early(settings),
+        renewals=renewals,
+        stale_s=settings.local_ttl_s,
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with database:
             yield
+            await renewals.close()
         await cache.close()
         click_log.close()
 
@@ -145,14 +191,7 @@ def api(settings: Settings, make: Makers) -> FastAPI:
     )
     parts = Parts(
         links=store,
-        lookup=CacheAside(
-            cache,
-            store.url_of,
-            make.flight(),
-            make.lease(settings, cache, registry),
-            _lifetimes(settings),
-            CacheMetrics(registry),
-        ),
+        lookup=CacheAside(tiers, CacheMetrics(registry)),
         click_log=click_log,
         replica=settings.replica,
         public_base_url=settings.public_base_url,
@@ -169,3 +208,7 @@ def _lifetimes(settings: Settings) -> Lifetimes:
         settings.cache_ttl_jitter,
         random.random,
     )
+
+
+def _early(settings: Settings) -> Early:
+    return Early(settings.early_refresh, random.random)

@@ -6,11 +6,12 @@ alone for a while and then tried again (a circuit breaker; how one works is week
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import structlog
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from purgatory import AsyncCircuitBreakerFactory
 from purgatory.domain.model import OpenedState
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -19,11 +20,25 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from infra.service.retry import brief
-from week04_shortener.cache import CacheUnavailable
+from week04_shortener.cache import CacheUnavailable, Kept, pack, unpack
+from week04_shortener.links import BadEntry, Entry
 
 T = TypeVar("T")
 
 _BREAKER = "valkey"
+
+_PUT = """
+local there = redis.call('GET', KEYS[1])
+if there then
+  local version = tonumber(string.match(there, '^(%d+) '))
+  if version and version > tonumber(ARGV[1]) then return there end
+end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return false
+"""
+"""Write unless a newer version lies there, which is then the answer. One step, for what comes
+between looking and writing would be written over. What does not begin with a version is no entry.
+Versions are compared as Lua's numbers, which are exact up to 2^53."""
 
 _RELEASE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
@@ -48,6 +63,7 @@ class ValkeyCache:
         failures_to_open: int,
         open_s: float,
         registry: CollectorRegistry,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         pool = BlockingConnectionPool.from_url(
             url,
@@ -59,7 +75,11 @@ class ValkeyCache:
             retry=Retry(NoBackoff(), 1),
         )
         self._client: Redis = Redis.from_pool(pool)
+        # Sent as EVALSHA; a Valkey that was restarted since is given the text again.
+        self._put = self._client.register_script(_PUT)
+        self._release = self._client.register_script(_RELEASE)
         self._timeout_s = timeout_s
+        self._wall = wall
         self._breakers = AsyncCircuitBreakerFactory(
             default_threshold=failures_to_open,
             default_ttl=open_s,
@@ -72,26 +92,33 @@ class ValkeyCache:
             "1 while the cache is used, 0 while left alone.",
             registry=registry,
         )
+        self._corrupt = Counter(
+            "shortener_cache_corrupt_total",
+            "Entries in the cache that are none; each was taken for a miss.",
+            registry=registry,
+        )
         self._up.set(1)
         self._is_up = True
         self._log = structlog.get_logger()
 
-    async def get(self, key: str) -> bytes | None:
-        entry: bytes | None = await self._guarded(lambda: self._client.get(key))
-        return entry
+    async def get(self, key: str) -> Kept | None:
+        data: bytes | None = await self._guarded(lambda: self._client.get(key))
+        return None if data is None else self._unpacked(data)
 
-    async def set(self, key: str, value: bytes, *, ttl_s: float) -> None:
-        await self._guarded(lambda: self._client.set(key, value, px=_ms(ttl_s)))
-
-    async def add(self, key: str, value: bytes, *, ttl_s: float) -> None:
-        await self._guarded(lambda: self._client.set(key, value, px=_ms(ttl_s), nx=True))
+    async def put(self, key: str, entry: Entry, ttl_s: float) -> Entry:
+        data = pack(entry, self._wall() + ttl_s)
+        newer: bytes | None = await self._guarded(
+            lambda: self._put(keys=[key], args=[entry.version, data, _ms(ttl_s)])
+        )
+        there = None if newer is None else self._unpacked(newer)
+        return entry if there is None else there.entry
 
     async def take(self, name: str, token: str, *, ttl_s: float) -> bool:
         put = await self._guarded(lambda: self._client.set(name, token, px=_ms(ttl_s), nx=True))
         return put is not None
 
     async def release(self, name: str, token: str) -> None:
-        await self._guarded(lambda: self._client.eval(_RELEASE, 1, name, token))
+        await self._guarded(lambda: self._release(keys=[name], args=[token]))
 
     async def ping(self) -> None:
         """Return when Valkey answers, whatever the breaker thinks of it."""
@@ -116,8 +143,16 @@ class ValkeyCache:
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await operation()
-        except (RedisError, OSError) as error:
+        # RuntimeError: uvloop's word for a write to a connection that broke a moment ago.
+        except (RedisError, OSError, RuntimeError) as error:
             raise CacheUnavailable(brief(error)) from error
+
+    def _unpacked(self, data: bytes) -> Kept | None:
+        try:
+            return unpack(data, self._wall())
+        except BadEntry:
+            self._corrupt.inc()
+            return None
 
     def _changed(self, _name: str, kind: str, event: Any) -> None:
         if kind != "state_changed" or event.state not in ("opened", "closed"):

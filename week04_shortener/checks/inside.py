@@ -82,7 +82,7 @@ async def empty_cache(site: Site) -> None:
 
 async def asked_of_cache(site: Site, stand: Stand) -> int:
     """Lookups that a stand's replicas have begun, whatever the cache answered."""
-    return int(await metric(site, stand.replicas, "shortener_cache_lookups_total"))
+    return int(await metric(site, stand.replicas, "shortener_cache_lookups_total", tier="local"))
 
 
 async def drained(site: Site, stand: Stand, reader: str = TOPIC) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from infra.lab.servers.base import Server
 from week04_shortener.lab import front, postgres, replica, topology, worker
 
 VARIANTS = "week04_shortener.checks.variants"
+CARELESS = "week04_shortener.checks.careless"
 NAIVE_CONSUMER = "consumer-naive"
+FORWARDER = "forwarder-steady"
+HURRIED_FORWARDER = "forwarder-hurried"
+"""Two that carry the clicks of one replica each, and differ in their pauses alone."""
 
 _FIRST_PORT = 20
 _PORTS_EACH = 3
@@ -18,10 +23,10 @@ _CONNECTIONS = "250"
 
 @dataclass(frozen=True)
 class Stand:
-    """Two replicas and the front door before them."""
+    """Replicas, and where they are asked: a front door, or the only one of them."""
 
     front: str
-    replicas: tuple[str, str]
+    replicas: tuple[str, ...]
 
 
 WEEK = Stand("nginx", ("api1", "api2"))
@@ -38,6 +43,7 @@ WITHOUT_FLIGHT = _stand("no-flight")
 FLIGHT_ALONE = _stand("flight-alone")
 LEASE_ALONE = _stand("lease-alone")
 CLICKS_IN_MEMORY = _stand("memory-clicks")
+AWAITS_KAFKA = Stand("api-awaits-kafka", ("api-awaits-kafka",))
 
 _WEEKS_OWN = "week04_shortener.service:create_app"
 _APPS = {
@@ -54,10 +60,18 @@ _PATIENCE = {
     "SHORTENER_CACHE_TIMEOUT_S": "2",
     "SHORTENER_LEASE_WAIT_S": "3",
     "SHORTENER_LEASE_TTL_S": "6",
+    "SHORTENER_FILL_WAIT_S": "3",
+    "SHORTENER_LOCAL_ENTRIES": "0",
 }
 """Of all stands on which herds are compared, the controls' too. With the defaults a replica that
 gets no processor for a tenth of a second goes on without Valkey, and so without the lease: right
-for a service, but then a busy machine would be measured and not the lease."""
+for a service, but then a busy machine would be measured and not the lease. And no memory of their
+own: a replica that made the link a moment ago would answer its share of the herd out of it."""
+
+_FORWARDER_SETTINGS = {"SHORTENER_KAFKA_REQUEST_TIMEOUT_S": "1"}
+"""The library's own attempts end sooner, and those of the forwarder itself begin."""
+
+_HURRY = {"SHORTENER_RETRY_FIRST_S": "0.02", "SHORTENER_RETRY_MOST_S": "0.02"}
 
 _PATIENT_ONES = (PATIENT, WITHOUT_FLIGHT, FLIGHT_ALONE, LEASE_ALONE)
 
@@ -72,7 +86,24 @@ def _servers() -> list[Server]:
         found.append(front(stand.front, port, stand.replicas))
         for place, name in enumerate(stand.replicas, 1):
             found.append(replica(name, port + place, app, changed))
-    return found
+    return [*found, *_alone()]
+
+
+def _alone() -> list[Server]:
+    """Those without a front door of their own, below the stands' ports."""
+    return [
+        replica(AWAITS_KAFKA.front, 15, f"{CARELESS}:awaits_kafka"),
+        _forwarder(FORWARDER, 16, PATIENT.replicas[0], {}),
+        _forwarder(HURRIED_FORWARDER, 17, PATIENT.replicas[1], _HURRY),
+    ]
+
+
+def _forwarder(name: str, port: int, of: str, changed: Mapping[str, str]) -> Server:
+    usual = worker(name, "forwarder", port, replica=of)
+    return replace(
+        usual,
+        environment=lambda site: {**usual.environment(site), **_FORWARDER_SETTINGS, **changed},
+    )
 
 
 _roomy = replace(postgres, settings={**postgres.settings, "max_connections": _CONNECTIONS})

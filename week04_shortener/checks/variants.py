@@ -21,12 +21,15 @@ from infra.service.settings import load_settings
 from week04_shortener.__main__ import consumer
 from week04_shortener.analytics import Analytics
 from week04_shortener.batches import Batch
+from week04_shortener.cache import Kept
 from week04_shortener.clicks import decode
 from week04_shortener.codes import Codec
 from week04_shortener.database import Database
 from week04_shortener.kafka import ClickSender, KafkaUnavailable
 from week04_shortener.lease import NoLease
 from week04_shortener.service import Makers, api
+from week04_shortener.links import ABSENT, Entry, Kind
+from week04_shortener.local_cache import NoLocalCache
 from week04_shortener.settings import Settings
 from week04_shortener.singleflight import NoSingleFlight
 from week04_shortener.store import Stats
@@ -61,7 +64,8 @@ def links_in_memory() -> FastAPI:
 
 def without_cache() -> FastAPI:
     """Replicas that ask the database each time."""
-    return api(load_settings(Settings), Makers(cache=lambda *_: NoCache(), lease=_no_lease))
+    parts = Makers(cache=lambda *_: NoCache(), local=lambda *_: NoLocalCache(), lease=_no_lease)
+    return api(load_settings(Settings), parts)
 
 
 def without_flight() -> FastAPI:
@@ -96,8 +100,9 @@ class MemoryStore:
         self._urls[code] = url
         return code
 
-    async def url_of(self, code: str) -> str | None:
-        return self._urls.get(code)
+    async def entry_of(self, code: str) -> Entry:
+        url = self._urls.get(code)
+        return ABSENT if url is None else Entry(1, Kind.OPEN, url)
 
     async def stats_of(self, code: str) -> Stats | None:
         return Stats(0, None) if code in self._urls else None
@@ -106,12 +111,11 @@ class MemoryStore:
 class NoCache:
     """Keeps nothing."""
 
-    async def get(self, key: str) -> bytes | None:
+    async def get(self, key: str) -> Kept | None:
         return None
 
-    async def set(self, key: str, value: bytes, *, ttl_s: float) -> None: ...
-
-    async def add(self, key: str, value: bytes, *, ttl_s: float) -> None: ...
+    async def put(self, key: str, entry: Entry, ttl_s: float) -> Entry:
+        return entry
 
     async def take(self, name: str, token: str, *, ttl_s: float) -> bool:
         return True
@@ -172,7 +176,7 @@ def _memory_log(settings: Settings, registry: CollectorRegistry) -> MemoryLog:
     return MemoryLog(sender, waiting)
 
 
-def _no_lease(*_: object) -> NoLease[str | None]:
+def _no_lease(*_: object) -> NoLease[Entry]:
     return NoLease()
 
 

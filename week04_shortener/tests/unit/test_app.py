@@ -14,7 +14,7 @@ from infra.service.plumbing import install
 from week04_shortener.app import Parts, add_routes
 from week04_shortener.clicks import Click, decode
 from week04_shortener.database import DatabaseUnavailable
-from week04_shortener.links import is_code_or_alias
+from week04_shortener.links import ABSENT, Entry, Kind, is_code_or_alias
 from week04_shortener.store import Stats
 
 pytestmark = pytest.mark.anyio
@@ -46,13 +46,16 @@ class Links:
         self.asked.append(code)
         return self.stats.get(code)
 
-    async def url_of(self, code: str) -> str | None:
+    def near(self, code: str) -> Entry | None:
+        return None
+
+    async def entry_of(self, code: str) -> Entry:
         self._answer()
         self.asked.append(code)
-        return self.urls.get(code)
+        return Entry(1, Kind.OPEN, self.urls[code]) if code in self.urls else ABSENT
 
-    async def remember(self, code: str, url: str) -> None:
-        self.remembered[code] = url
+    async def remember(self, code: str, entry: Entry) -> None:
+        self.remembered[code] = entry.url
 
     def append(self, payload: bytes) -> bool:
         if self.log_full:

@@ -1,170 +1,376 @@
-"""Cache-aside over a cache in memory: what is asked of whom, also when the cache is away."""
+"""Cache-aside over caches in memory: what is asked of whom, also when Valkey is away."""
 
 import asyncio
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from week04_shortener.cache import CacheAside, CacheMetrics, CacheUnavailable, Lifetimes
-from week04_shortener.lease import NoLease
+from week04_shortener.cache import Dated, Lifetimes, key_of, pack, unpack
+from week04_shortener.database import DatabaseUnavailable
+from week04_shortener.links import ABSENT, BadEntry, Entry, Kind
 from week04_shortener.singleflight import Flight, NoSingleFlight, SingleFlight
+from week04_shortener.tests.unit.caches import (
+    STALE_S,
+    URL,
+    Clock,
+    Database,
+    MemoryValkey,
+    Replica,
+    link,
+)
 
 pytestmark = pytest.mark.anyio
 
-URL = "https://example.org/a"
+LATER = link(2, "https://example.org/later")
+GONE = Entry(3, Kind.GONE)
 
 
-class MemoryCache:
-    """A cache that can be switched off, and remembers the lives it was given."""
-
-    def __init__(self) -> None:
-        self.entries: dict[str, bytes] = {}
-        self.ttls: dict[str, float] = {}
-        self.away = False
-
-    async def get(self, key: str) -> bytes | None:
-        self._answer()
-        return self.entries.get(key)
-
-    async def set(self, key: str, value: bytes, *, ttl_s: float) -> None:
-        self._answer()
-        self.entries[key], self.ttls[key] = value, ttl_s
-
-    async def add(self, key: str, value: bytes, *, ttl_s: float) -> None:
-        self._answer()
-        if key not in self.entries:
-            self.entries[key], self.ttls[key] = value, ttl_s
-
-    def _answer(self) -> None:
-        if self.away:
-            raise CacheUnavailable("switched off")
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
-class Database:
-    """Counts its lookups; `gate` lets a test stand in the middle of one."""
-
-    def __init__(self, **links: str) -> None:
-        self.links = links
-        self.lookups = 0
-        self.asked = asyncio.Event()
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def url_of(self, code: str) -> str | None:
-        self.lookups += 1
-        self.asked.set()
-        url = self.links.get(code)
-        await self.gate.wait()
-        return url
+# ---- Who is asked
 
 
-class Setting:
-    """A cache-aside with everything around it."""
-
-    def __init__(
-        self, *, flight: Flight[str | None] | None = None, random: float = 0.0, **links: str
-    ) -> None:
-        self.cache, self.database = MemoryCache(), Database(**links)
-        self.registry = CollectorRegistry()
-        self.aside = CacheAside(
-            self.cache,
-            self.database.url_of,
-            flight or SingleFlight(),
-            NoLease(),
-            Lifetimes(ttl_s=100, negative_ttl_s=10, jitter=0.2, random=lambda: random),
-            CacheMetrics(self.registry),
-        )
-
-    def lookups(self, result: str) -> float:
-        name = "shortener_cache_lookups_total"
-        return self.registry.get_sample_value(name, {"result": result}) or 0
+async def test_first_a_miss_in_both_tiers_then_hits_nearby() -> None:
+    replica = Replica(abc=link())
+    assert [await replica.ask() for _ in range(3)] == [link()] * 3
+    assert (replica.database.lookups, replica.valkey.gets) == (1, 1)
+    assert (replica.lookups("local", "miss"), replica.lookups("local", "hit")) == (1, 2)
+    assert (replica.lookups("valkey", "miss"), replica.lookups("valkey", "hit")) == (1, 0)
 
 
-async def test_first_a_miss_then_hits() -> None:
-    setting = Setting(abc=URL)
-    assert [await setting.aside.url_of("abc") for _ in range(3)] == [URL] * 3
-    assert setting.database.lookups == 1
-    assert (setting.lookups("miss"), setting.lookups("hit")) == (1, 2)
+async def test_what_one_replica_loaded_another_finds_in_valkey() -> None:
+    first = Replica(abc=link())
+    second = Replica(first.clock, first.valkey, first.database)
+    await first.ask()
+    assert await second.ask() == link()
+    assert first.database.lookups == 1
+    assert second.lookups("valkey", "hit") == 1
 
 
-async def test_absence_is_cached_for_a_short_time() -> None:
-    setting = Setting()
-    assert [await setting.aside.url_of("abc") for _ in range(3)] == [None] * 3
-    assert setting.database.lookups == 1
-    assert setting.lookups("negative") == 2
-    assert list(setting.cache.ttls.values()) == [10]
+async def test_without_a_memory_of_its_own_each_request_asks_valkey() -> None:
+    replica = Replica(entries=0, abc=link())
+    assert [await replica.ask() for _ in range(3)] == [link()] * 3
+    assert (replica.database.lookups, replica.valkey.gets) == (1, 3)
 
 
-@pytest.mark.parametrize(("random", "life"), [(0.0, 100), (0.5, 90), (1.0, 80)])
-async def test_lives_differ_by_the_jitter(random: float, life: float) -> None:
-    setting = Setting(random=random, abc=URL)
-    await setting.aside.url_of("abc")
-    assert list(setting.cache.ttls.values()) == [pytest.approx(life)]
+async def test_absence_is_cached_in_valkey_for_a_short_time_and_never_nearby() -> None:
+    replica = Replica()
+    assert [await replica.ask() for _ in range(3)] == [ABSENT] * 3
+    assert replica.database.lookups == 1
+    assert replica.lookups("valkey", "negative") == 2
+    assert replica.valkey.ttls == {key_of("abc"): 10}
+    assert replica.aside.near("abc") is None
 
 
-async def test_a_new_link_is_remembered_and_ends_its_absence() -> None:
-    setting = Setting()
-    assert await setting.aside.url_of("abc") is None
-    setting.database.links["abc"] = URL
-    await setting.aside.remember("abc", URL)
-    assert await setting.aside.url_of("abc") == URL
-    assert setting.database.lookups == 1
+async def test_guessed_codes_do_not_push_links_out_of_memory() -> None:
+    replica = Replica(entries=2, abc=link())
+    await replica.ask()
+    for number in range(100):
+        await replica.ask(f"guess{number}")
+    assert replica.aside.near("abc") == link()
 
 
-async def test_absence_found_before_a_link_was_made_does_not_hide_it() -> None:
-    setting = Setting()
-    setting.database.gate.clear()
-    early = asyncio.create_task(setting.aside.url_of("abc"))
-    await setting.database.asked.wait()
-    setting.database.links["abc"] = URL
-    await setting.aside.remember("abc", URL)
-    setting.database.gate.set()
-    assert await early is None
-    assert await setting.aside.url_of("abc") == URL
+async def test_an_error_of_the_database_is_raised_and_not_cached() -> None:
+    replica = Replica()
+
+    def break_down() -> None:
+        raise DatabaseUnavailable("gone")
+
+    replica.database.on_read = break_down
+    with pytest.raises(DatabaseUnavailable):
+        await replica.ask()
+    assert replica.in_valkey() is None
+    assert replica.aside.near("abc") is None
 
 
-async def test_without_the_cache_the_database_answers() -> None:
-    setting = Setting(abc=URL)
-    setting.cache.away = True
-    assert [await setting.aside.url_of("abc") for _ in range(3)] == [URL] * 3
-    await setting.aside.remember("def", URL)
-    assert setting.database.lookups == 3
-    assert setting.lookups("unavailable") == 3
-    assert setting.registry.get_sample_value("shortener_cache_failed_writes_total") == 4
+# ---- Valkey away
+
+
+async def test_without_valkey_the_database_answers_and_memory_helps() -> None:
+    replica = Replica(abc=link())
+    replica.valkey.away = True
+    assert [await replica.ask() for _ in range(3)] == [link()] * 3
+    assert replica.database.lookups == 1
+    assert replica.lookups("valkey", "unavailable") == 1
+    assert replica.value("shortener_cache_failed_writes_total") == 1
 
 
 async def test_an_outage_leaves_nothing_behind() -> None:
-    setting = Setting(abc=URL)
-    setting.cache.away = True
-    await setting.aside.url_of("abc")
-    setting.cache.away = False
-    assert [await setting.aside.url_of("abc") for _ in range(2)] == [URL] * 2
-    assert setting.database.lookups == 2
+    replica = Replica(entries=0, abc=link())
+    replica.valkey.away = True
+    await replica.ask()
+    replica.valkey.away = False
+    assert [await replica.ask() for _ in range(2)] == [link()] * 2
+    assert replica.database.lookups == 2
+
+
+async def test_a_change_that_valkey_was_not_told_of_leaves_the_replicas_memory_empty() -> None:
+    """What others did meanwhile is not known: the next read asks."""
+    replica = Replica(abc=link())
+    await replica.ask()
+    replica.valkey.away = True
+    await replica.change(LATER)
+    assert replica.aside.near("abc") is None
+    assert await replica.ask() == LATER
 
 
 @pytest.mark.parametrize("away", [False, True])
 @pytest.mark.parametrize(("flight", "lookups"), [(SingleFlight, 1), (NoSingleFlight, 50)])
-async def test_the_herd(away: bool, flight: type[Flight[str | None]], lookups: int) -> None:
-    setting = Setting(flight=flight(), abc=URL)
-    setting.cache.away = away
-    setting.database.gate.clear()
-    herd = [asyncio.create_task(setting.aside.url_of("abc")) for _ in range(50)]
-    for _ in range(10):
-        await asyncio.sleep(0)
-    setting.database.gate.set()
-    assert await asyncio.gather(*herd) == [URL] * 50
-    assert setting.database.lookups == lookups
+async def test_the_herd(away: bool, flight: type[Flight[Dated]], lookups: int) -> None:
+    replica = Replica(flight=flight(), abc=link())
+    replica.valkey.away = away
+    replica.database.gate.clear()
+    herd = [asyncio.create_task(replica.ask()) for _ in range(50)]
+    await settle()
+    replica.database.gate.set()
+    assert await asyncio.gather(*herd) == [link()] * 50
+    assert replica.database.lookups == lookups
 
 
-async def test_an_error_of_the_database_is_raised_and_not_cached() -> None:
-    setting = Setting()
+# ---- Lives
 
-    async def broken(_code: str) -> str | None:
-        raise ConnectionError("gone")
 
-    lifetimes = Lifetimes(ttl_s=100, negative_ttl_s=10, jitter=0.0, random=lambda: 0.0)
-    metrics = CacheMetrics(CollectorRegistry())
-    aside = CacheAside(setting.cache, broken, SingleFlight(), NoLease(), lifetimes, metrics)
-    with pytest.raises(ConnectionError):
-        await aside.url_of("abc")
-    assert setting.cache.entries == {}
+@pytest.mark.parametrize(("random", "life"), [(0.0, 100), (0.5, 90), (1.0, 80)])
+async def test_lives_differ_by_the_jitter(random: float, life: float) -> None:
+    replica = Replica(random=lambda: random, abc=link())
+    await replica.ask()
+    assert list(replica.valkey.ttls.values()) == [pytest.approx(life)]
+
+
+@pytest.mark.parametrize(
+    ("entry", "life"),
+    [
+        (link(), 100),
+        (GONE, 100),
+        (ABSENT, 10),
+        (Entry(1, Kind.OPEN, URL, 1050.0), 50),
+        (Entry(1, Kind.GUARDED, "", 5000.0), 100),
+        (Entry(1, Kind.OPEN, URL, 1001.0), 10),
+        (Entry(1, Kind.OPEN, URL, 10.0), 10),
+    ],
+)
+def test_no_entry_outlives_its_link_by_more_than_the_short_life(entry: Entry, life: float) -> None:
+    lives = Lifetimes(ttl_s=100, negative_ttl_s=10, jitter=0.2, random=lambda: 0.0)
+    assert lives.of(entry, 1000.0) == life
+
+
+def test_every_entry_outlives_a_fill_that_began_before_it() -> None:
+    lives = Lifetimes(ttl_s=100, negative_ttl_s=10, jitter=0.2, random=lambda: 1.0)
+    shortest_s = min(lives.of(entry, 1000.0) for entry in (ABSENT, link(), GONE))
+    assert lives.fill_limit_s == shortest_s / 2
+
+
+# ---- Links that are made, changed and deleted
+
+
+async def test_a_new_link_ends_its_absence_on_all_replicas_at_once() -> None:
+    here = Replica()
+    there = Replica(here.clock, here.valkey, here.database)
+    assert await here.ask() == await there.ask() == ABSENT
+    await here.change(link())
+    assert (await here.ask(), await there.ask()) == (link(), link())
+    assert here.database.lookups == 1
+
+
+async def test_absence_read_before_a_link_was_made_does_not_hide_it() -> None:
+    replica = Replica()
+    replica.database.gate.clear()
+    early = asyncio.create_task(replica.ask())
+    await replica.database.asked.wait()
+    await replica.change(link())
+    replica.database.gate.set()
+    assert await early == link()
+    assert await replica.ask() == link()
+
+
+async def test_who_joins_a_flight_that_read_an_absence_asks_again() -> None:
+    """The flight began before the link was made, and no Valkey tells it."""
+    replica = Replica()
+    replica.valkey.away = True
+    replica.database.gate.clear()
+    early = asyncio.create_task(replica.ask())
+    await replica.database.asked.wait()
+    replica.clock.now_s += 0.001
+    await replica.change(link())
+    joined = asyncio.create_task(replica.aside.entry_of("abc"))
+    await settle()
+    replica.database.gate.set()
+    assert await early == ABSENT
+    assert await joined == link()
+
+
+async def test_who_joins_a_flight_older_than_the_bound_asks_again() -> None:
+    replica = Replica(abc=link())
+    replica.valkey.away = True
+    replica.database.gate.clear()
+    early = asyncio.create_task(replica.ask())
+    await replica.database.asked.wait()
+    await replica.change(LATER)
+    replica.clock.now_s += STALE_S
+    within = asyncio.create_task(replica.ask())
+    await settle()
+    replica.clock.now_s += 0.001
+    beyond = asyncio.create_task(replica.ask())
+    await settle()
+    replica.database.gate.set()
+    assert (await early, await within) == (link(), link())
+    assert await beyond == LATER
+
+
+@pytest.mark.parametrize("change", [LATER, GONE])
+async def test_a_late_fill_neither_brings_the_old_back_nor_hands_it_to_its_reader(
+    change: Entry,
+) -> None:
+    reader = Replica(abc=link())
+    writer = Replica(reader.clock, reader.valkey, reader.database)
+    reader.database.gate.clear()
+    late = asyncio.create_task(reader.ask())
+    await reader.database.asked.wait()
+    await writer.change(change)
+    reader.database.gate.set()
+    assert await late == change
+    assert reader.in_valkey() == change
+    assert reader.value("shortener_cache_late_fills_total", result="overtaken") == 1
+
+
+async def test_a_fill_that_took_too_long_is_not_written() -> None:
+    """The entry of the change may have ended by then, and nothing would keep the old one out."""
+    replica = Replica(entries=0, abc=link())
+
+    def dawdle() -> None:
+        replica.clock.now_s += 4.1  # half of 10 s less a fifth is 4
+
+    replica.database.on_read = dawdle
+    assert await replica.ask() == link()
+    assert replica.in_valkey() is None
+    assert replica.value("shortener_cache_late_fills_total", result="dropped") == 1
+
+
+async def test_other_replicas_follow_a_change_within_the_bound() -> None:
+    here = Replica(abc=link())
+    there = Replica(here.clock, here.valkey, here.database)
+    await there.ask()
+    here.clock.now_s += 0.4
+    await here.change(LATER)
+    assert await here.ask() == LATER
+    assert await there.ask() == link(), "this is what the bound is about"
+    here.clock.now_s += 0.6
+    assert await there.ask() == LATER
+
+
+async def test_the_change_of_another_replica_is_what_is_remembered() -> None:
+    """Two changes at once: the later one was told first."""
+    here = Replica(abc=link())
+    there = Replica(here.clock, here.valkey, here.database)
+    here.database.links["abc"] = GONE
+    await there.aside.remember("abc", GONE)
+    await here.aside.remember("abc", LATER)
+    assert (await here.ask(), here.in_valkey()) == (GONE, GONE)
+
+
+# ---- Early refresh
+
+
+async def test_what_is_remembered_is_renewed_behind_the_request_and_nobody_waits() -> None:
+    replica = Replica(beta=1.0, random=lambda: 0.999, abc=link())
+    for _ in range(200):
+        assert replica.aside.near("abc") or replica.clock.now_s == 1000
+        if replica.clock.now_s == 1000:
+            await replica.ask()
+        replica.clock.now_s += 0.05
+        await settle()
+    assert replica.lookups("local", "miss") == 2
+    assert replica.value("shortener_cache_early_refreshes_total", tier="local", result="done") > 9
+
+
+async def test_with_beta_0_it_ends_instead() -> None:
+    replica = Replica(beta=0.0, random=lambda: 0.999, abc=link())
+    await replica.ask()
+    replica.clock.now_s += STALE_S * 0.999
+    assert replica.aside.near("abc") == link()
+    await settle()
+    assert replica.valkey.gets == 1
+
+
+async def test_an_entry_is_renewed_once_however_many_draw() -> None:
+    replica = Replica(beta=1.0, random=lambda: 0.999, abc=link())
+    await replica.ask()
+    replica.clock.now_s += STALE_S * 0.99
+    for _ in range(50):
+        replica.aside.near("abc")
+    await settle()
+    assert replica.valkey.gets == 2
+
+
+async def test_valkeys_entry_is_loaded_anew_before_it_ends() -> None:
+    replica = Replica(entries=0, beta=1.0, random=lambda: 0.9, abc=link())
+    await replica.ask()
+    life_s = replica.valkey.ttls[key_of("abc")]
+    replica.clock.now_s += life_s - 5
+    assert await replica.ask() == link()
+    await settle()
+    assert replica.database.lookups == 1, "too early"
+    replica.clock.now_s += 4.5
+    assert await replica.ask() == link()
+    await settle()
+    assert replica.database.lookups == 2
+    kept = replica.valkey.lies(key_of("abc"))
+    assert kept is not None and kept.left_s == pytest.approx(life_s)
+
+
+async def test_an_absence_is_not_renewed() -> None:
+    replica = Replica(beta=1.0, random=lambda: 0.999)
+    await replica.ask()
+    replica.clock.now_s += replica.valkey.ttls[key_of("abc")] - 0.01
+    await replica.ask()
+    await settle()
+    assert replica.database.lookups == 1
+
+
+async def test_a_renewal_that_fails_is_counted_and_the_entry_ends() -> None:
+    replica = Replica(beta=1.0, random=lambda: 0.999, abc=link())
+    await replica.ask()
+    replica.valkey.away = True
+
+    def break_down() -> None:
+        raise DatabaseUnavailable("gone")
+
+    replica.database.on_read = break_down
+    replica.clock.now_s += STALE_S * 0.99
+    assert replica.aside.near("abc") == link()
+    await settle()
+    name = "shortener_cache_early_refreshes_total"
+    assert replica.value(name, tier="local", result="failed") == 1
+    replica.clock.now_s += STALE_S
+    assert replica.aside.near("abc") is None
+
+
+# ---- What lies in Valkey
+
+
+@pytest.mark.parametrize(
+    "entry", [ABSENT, link(), GONE, Entry(7, Kind.GUARDED, "", 1234.567), LATER]
+)
+def test_entries_come_back_with_what_is_left_of_them(entry: Entry) -> None:
+    data = pack(entry, 1060.0)
+    assert data.startswith(b"%d " % entry.version)
+    kept = unpack(data, 1000.0)
+    assert kept.entry == entry
+    assert kept.left_s == pytest.approx(60.0)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"x", b"1 open - https://example.org/a", b"1 open - u x", b"\xff 1", b"1 new - u 5"],
+)
+def test_anything_else_is_no_entry(data: bytes) -> None:
+    with pytest.raises(BadEntry):
+        unpack(data, 0.0)
+
+
+def test_replicas_share_what_the_tests_say_they_share() -> None:
+    clock = Clock()
+    valkey, database = MemoryValkey(clock), Database()
+    assert Replica(clock, valkey, database).valkey is valkey

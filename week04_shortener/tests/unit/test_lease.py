@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from prometheus_client import CollectorRegistry
 
-from week04_shortener.cache import CacheUnavailable, Found
+from week04_shortener.cache import CacheUnavailable
 from week04_shortener.lease import (
     MOST_PAUSE_S,
     LeaseMetrics,
@@ -28,7 +28,7 @@ class World:
 
     now_s: float = 100.0
     tokens: dict[str, tuple[str, float]] = field(default_factory=dict)
-    entry: Found[str] | None = None
+    entry: str | None = None
     away: bool = False
     asked: int = 0
     slept: list[float] = field(default_factory=list)
@@ -53,7 +53,7 @@ class World:
         if self.tokens.get(name, ("", 0.0))[0] == token:
             del self.tokens[name]
 
-    async def look(self) -> Found[str] | None:
+    async def look(self) -> str | None:
         self._answer()
         return self.entry
 
@@ -91,7 +91,7 @@ class Replica:
         await self.gate.wait()
         if self.error is not None:
             raise self.error
-        self.world.entry = Found("value")
+        self.world.entry = "value"
         return "value"
 
 
@@ -123,7 +123,7 @@ async def test_a_hundred_who_miss_at_once_work_once() -> None:
 
 async def test_who_comes_after_the_holder_ended_finds_its_value_before_working() -> None:
     """The miss was before the value came, the lease is taken after it was given back."""
-    world = World(entry=Found("value"))
+    world = World(entry="value")
     late = Replica(world, "late")
     assert await late.ask() == "value"
     assert late.works == 0

@@ -14,20 +14,26 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from week04_shortener.cache import CacheUnavailable
+from week04_shortener.cache import CacheUnavailable, Kept, pack
+from week04_shortener.links import Entry, Kind
 from week04_shortener.valkey_cache import ValkeyCache
 
 pytestmark = pytest.mark.anyio
 
 TIMEOUT_S = 0.1
+NOW_S = 1000.0
+ENTRY = Entry(1, Kind.OPEN, "https://example.org/a")
+KEPT = Kept(ENTRY, 60.0)
+DATA = pack(ENTRY, NOW_S + 60.0)
 OPEN_S = 0.2
 
 
 class Server:
     """Answers HELLO and CLIENT with OK and GET with a value, or nothing at all."""
 
-    def __init__(self) -> None:
+    def __init__(self, value: bytes = DATA) -> None:
         self.port = 0
+        self.value = value
         self.requests = 0
         self.silent = False
         self._writers: list[asyncio.StreamWriter] = []
@@ -53,7 +59,8 @@ class Server:
             if parts[0].upper() == b"GET":
                 self.requests += 1
             if not self.silent:
-                answers = {b"GET": b"$5\r\nvalue\r\n", b"HELLO": b"%1\r\n+proto\r\n:3\r\n"}
+                value = b"$%d\r\n%b\r\n" % (len(self.value), self.value)
+                answers = {b"GET": value, b"HELLO": b"%1\r\n+proto\r\n:3\r\n"}
                 writer.write(answers.get(parts[0].upper(), b"+OK\r\n"))
 
 
@@ -66,6 +73,7 @@ def cache_at(port: int) -> tuple[ValkeyCache, CollectorRegistry]:
         failures_to_open=3,
         open_s=OPEN_S,
         registry=registry,
+        wall=lambda: NOW_S,
     )
     return cache, registry
 
@@ -90,9 +98,7 @@ async def test_a_dead_server_is_unavailable_and_nothing_else() -> None:
             for _ in range(5):
                 await fails(cache)
             with pytest.raises(CacheUnavailable):
-                await cache.set("key", b"value", ttl_s=1)
-            with pytest.raises(CacheUnavailable):
-                await cache.add("key", b"value", ttl_s=1)
+                await cache.put("key", ENTRY, 1.0)
             with pytest.raises(CacheUnavailable):
                 await cache.ping()
         assert up(registry) == 0
@@ -118,7 +124,7 @@ async def test_it_is_used_again_when_it_answers_again() -> None:
     async with server.running():
         cache, registry = cache_at(server.port)
         with capture_logs() as logs:
-            assert await cache.get("key") == b"value"
+            assert await cache.get("key") == KEPT
             server.silent = True
             for _ in range(3):
                 await fails(cache)
@@ -129,7 +135,7 @@ async def test_it_is_used_again_when_it_answers_again() -> None:
             assert server.requests == asked
             server.silent = False
             await asyncio.sleep(OPEN_S * 1.5)
-            assert await cache.get("key") == b"value"
+            assert await cache.get("key") == KEPT
         assert up(registry) == 1
         assert [line["event"] for line in logs] == [
             "cache does not answer, links come from the database",
@@ -151,5 +157,15 @@ async def test_cancelled_requests_do_not_count_as_failures() -> None:
                 await asked
         assert up(registry) == 1
         server.silent = False
-        assert await cache.get("key") == b"value"
+        assert await cache.get("key") == KEPT
+        await cache.close()
+
+
+async def test_what_is_no_entry_is_a_miss_and_counted() -> None:
+    server = Server(b"what another program left here")
+    async with server.running():
+        cache, registry = cache_at(server.port)
+        assert [await cache.get("key") for _ in range(2)] == [None, None]
+        assert registry.get_sample_value("shortener_cache_corrupt_total") == 2
+        assert up(registry) == 1
         await cache.close()
