@@ -267,11 +267,19 @@ async def http(board: Board) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-@pytest.mark.parametrize("path", ["/api/v1/links/abc/live", "/api/v1/live?codes=abc,xyz,abc"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/links/abc/live",
+        "/api/v1/live?codes=abc,xyz,abc",
+        "/api/v1/live?codes=abc,open",
+    ],
+)
 async def test_the_owner_may_watch(http: httpx.AsyncClient, path: str) -> None:
     answer = await http.get(path, headers={"authorization": "Bearer seven"})
     assert answer.status_code == 200
     assert 'data: {"code":"abc","clicks":1}' in answer.text
+    assert "open" not in answer.text
 
 
 @pytest.mark.parametrize(
@@ -279,7 +287,7 @@ async def test_the_owner_may_watch(http: httpx.AsyncClient, path: str) -> None:
     [
         ("/api/v1/links/abc/live", None, 404),
         ("/api/v1/links/open/live", "Bearer seven", 404),
-        ("/api/v1/live?codes=abc,open", "Bearer seven", 404),
+        ("/api/v1/live?codes=open,none", "Bearer seven", 404),
         ("/api/v1/live?codes=abc", "Bearer eight", 401),
         ("/api/v1/live", "Bearer seven", 422),
         ("/api/v1/live?codes=", "Bearer seven", 422),
