@@ -125,6 +125,7 @@ class ClickLogWriter:
         self._log = structlog.get_logger()
         self._lock_fd = lock_directory(directory, "writer")
         self._fd: int | None = None
+        self._number = 0
         self._size = 0
         self._torn = False
         self._failing = False
@@ -138,14 +139,18 @@ class ClickLogWriter:
         try:
             self._append(framing.frame(payload))
         except (OSError, framing.TooLong) as error:
-            self._note_failure(error)
-            self._metrics.lost.inc()
+            self.lose(error)
             return False
         if self._failing:
             self._failing = False
             self._log.info("click log can be written again")
         self._metrics.written.inc()
         return True
+
+    def lose(self, error: Exception) -> None:
+        """Count a click that was lost, and log it if it is the first for now."""
+        self._note_failure(error)
+        self._metrics.lost.inc()
 
     async def check(self) -> None:
         """Raise if the last click could not be written. For the readiness report."""
@@ -175,9 +180,12 @@ class ClickLogWriter:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
-        number = max(list_segments(self._directory), default=0) + 1
+        # The directory is listed once: nobody else makes segments in it, and a redirect waits here.
+        if self._number == 0:
+            self._number = max(list_segments(self._directory), default=0)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        self._fd = os.open(segment_path(self._directory, number), flags, 0o644)
+        self._fd = os.open(segment_path(self._directory, self._number + 1), flags, 0o644)
+        self._number += 1
         self._size, self._torn = 0, False
 
     def _note_failure(self, error: Exception) -> None:
