@@ -33,7 +33,7 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = complete(describe())
+            app.openapi_schema = complete(describe(), open_mode=parts.open_mode)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend it
