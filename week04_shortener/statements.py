@@ -81,20 +81,6 @@ OWNED: Final = """
     WHERE code = ANY($1::text[]) AND owner_id IS NOT DISTINCT FROM $2 AND deleted_at IS NULL
 """
 
-# In batches: one DELETE of everything would hold its locks and its snapshot for long. A key that
-# is claimed anew meanwhile is locked and so skipped.
-PURGE: Final = """
-    WITH old AS (
-        DELETE FROM idempotency_keys WHERE ctid IN (
-            SELECT ctid FROM idempotency_keys
-            WHERE created_at < now() - make_interval(secs => $1)
-            LIMIT $2 FOR UPDATE SKIP LOCKED
-        )
-        RETURNING 1
-    )
-    SELECT count(*) FROM old
-"""
-
 
 def insert_arguments(
     links: Sequence[Link], owner_id: int | None, told: Sequence[tuple[int, Row]]

@@ -208,12 +208,6 @@ class LinkStore:
                 yield link
             before_id = links[-1].id
 
-    async def purge_idempotency_keys(self, limit: int) -> int:
-        """Forget up to `limit` keys that are too old to count; returns how many."""
-        async with self._database.connection("purge_idempotency_keys") as connection:
-            purged: int = await connection.fetchval(statements.PURGE, self._idempotency_s, limit)
-        return purged
-
     async def stats_of(self, code: str) -> Stats | None:
         """The clicks of `code`, or None when there is no such link."""
         async with self._database.connection("stats") as connection:

@@ -48,19 +48,6 @@ _MAY_GO_ON: Final = """
         )
 """
 
-# In batches, because one DELETE of everything would hold its locks and its snapshot for long.
-# SKIP LOCKED: of two that clean up each takes what the other has not.
-_PURGE: Final = """
-    WITH old AS (
-        DELETE FROM link_visits WHERE ctid IN (
-            SELECT ctid FROM link_visits WHERE spent_at < now() - make_interval(secs => $1)
-            LIMIT $2 FOR UPDATE SKIP LOCKED
-        )
-        RETURNING 1
-    )
-    SELECT count(*) FROM old
-"""
-
 
 class Visits:
     """Visits spent, exactly. Every method raises `DatabaseUnavailable`."""
@@ -76,16 +63,6 @@ class Visits:
         link, and for a link whose limit was taken off meanwhile.
         """
         return await again_if_lost(lambda: self._spend(link_id, event_id))
-
-    async def purge(self, *, older_than_s: float, limit: int) -> int:
-        """Forget up to `limit` events spent `older_than_s` seconds ago; returns how many.
-
-        A forgotten event would spend again. Requests are retried within seconds, so an hour is
-        plenty; what was counted stays counted.
-        """
-        async with self._database.connection("purge_visits") as connection:
-            purged: int = await connection.fetchval(_PURGE, older_than_s, limit)
-        return purged
 
     async def _spend(self, link_id: int, event_id: uuid.UUID) -> bool:
         try:

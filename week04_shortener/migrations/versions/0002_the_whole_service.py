@@ -117,7 +117,10 @@ COMMENT ON TABLE analytics.click_hours IS 'changed in the transaction that adds 
 COMMENT ON COLUMN analytics.click_hours.referrer_host IS 'empty when there was none';
 """
 
+# What the older service would open to everybody is removed: it knows of no password, limit, end or
+# deletion, and of no alias. Owners are forgotten.
 _DOWN = """
+SET LOCAL lock_timeout = '3s';
 DROP TABLE analytics.click_hours;
 ALTER TABLE analytics.click_totals DROP COLUMN bots;
 DROP INDEX analytics.clicks_recorded_at;
@@ -126,7 +129,9 @@ DROP TABLE outbox;
 DROP TABLE idempotency_keys;
 DROP TABLE link_visits;
 DROP INDEX links_owner;
-DELETE FROM links WHERE code !~ '^[0-9A-Za-z]{7}$' OR deleted_at IS NOT NULL;
+DELETE FROM links
+WHERE code !~ '^[0-9A-Za-z]{7}$' OR deleted_at IS NOT NULL OR password_hash IS NOT NULL
+    OR max_visits IS NOT NULL OR expires_at IS NOT NULL;
 ALTER TABLE links
     DROP CONSTRAINT links_code_check,
     DROP CONSTRAINT links_url_check,

@@ -11,6 +11,7 @@ import pytest
 
 from infra.lab.engines.local.engine import LocalEngine
 from infra.lab.pytest_plugin import LabFactory
+from infra.lab.servers.postgres import SUPERUSER, SUPERUSER_SECRET
 from week04_shortener.codes import Codec
 from week04_shortener.lab import CODE_KEY, postgres, topology
 
@@ -71,6 +72,13 @@ def anyio_backend() -> str:
 def dsn(lab: LocalEngine) -> str:
     """Address of the week's PostgreSQL. Its tables are everybody's: look at your own rows only."""
     return postgres.dsn(lab.site)
+
+
+@pytest.fixture(scope="session")
+def admin_dsn(lab: LocalEngine) -> str:
+    """Address for PostgreSQL's own administrator, who can make databases for a test alone."""
+    password = lab.site.secrets[SUPERUSER_SECRET]
+    return f"postgresql://{SUPERUSER}:{password}@{lab.site.address('postgres')}/postgres"
 
 
 @pytest.fixture(scope="session")
