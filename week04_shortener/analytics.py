@@ -1,12 +1,15 @@
-"""The analytics tables: each click once, its totals, and how far each partition was read.
+"""The analytics tables: each click once, its sums, and how far each partition was read.
 
-All three change in one transaction, and only if the partition's offset still is where the writer
+All change in one transaction, and only if the partition's offset still is where the writer
 thought it was. A consumer that lost its partition without knowing, or died in mid-commit, can
 therefore neither repeat nor skip anything: effects are exactly once although messages are not.
 """
 
+import asyncpg
+
+from infra.service.retry import brief
 from week04_shortener.batches import Batch
-from week04_shortener.database import Database
+from week04_shortener.database import Connection, Database
 
 _FIRST_SEEN = """
     INSERT INTO analytics.offsets (topic, partition, next_offset) VALUES ($1, $2, $3)
@@ -20,26 +23,51 @@ _MOVE = """
 """
 _WRITE = """
     WITH fresh AS (
-        INSERT INTO analytics.clicks
-            (event_id, code, at, replica, referrer_host, topic, partition, message_offset)
-        SELECT event_id, code, at, replica, referrer_host, $1, $2, message_offset
-        FROM unnest($3::uuid[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::bigint[])
-            AS t (event_id, code, at, replica, referrer_host, message_offset)
+        INSERT INTO analytics.clicks (
+            event_id, code, at, replica, referrer_host, browser, agent, visitor,
+            topic, partition, message_offset
+        )
+        SELECT event_id, code, at, replica, referrer_host, browser, agent, visitor,
+               $1, $2, message_offset
+        FROM unnest(
+            $3::uuid[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::text[],
+            $9::text[], $10::text[], $11::bigint[]
+        ) AS t (
+            event_id, code, at, replica, referrer_host, browser, agent, visitor, message_offset
+        )
         ON CONFLICT (event_id) DO NOTHING
-        RETURNING code, at
+        RETURNING code, at, referrer_host, browser, agent
     ), totals AS (
-        INSERT INTO analytics.click_totals AS t (code, clicks, last_click_at)
-        SELECT code, count(*), max(at) FROM fresh GROUP BY code ORDER BY code
+        INSERT INTO analytics.click_totals AS t (code, clicks, bots, last_click_at)
+        SELECT code, count(*), count(*) FILTER (WHERE agent = 'bot'), max(at)
+        FROM fresh GROUP BY code ORDER BY code
         ON CONFLICT (code) DO UPDATE SET
             clicks = t.clicks + excluded.clicks,
+            bots = t.bots + excluded.bots,
             last_click_at = greatest(t.last_click_at, excluded.last_click_at)
+    ), hours AS (
+        INSERT INTO analytics.click_hours AS h (code, hour, referrer_host, browser, agent, clicks)
+        SELECT code, date_trunc('hour', at, 'UTC') AS hour, coalesce(referrer_host, ''),
+               coalesce(browser, ''), agent, count(*)
+        FROM fresh GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+        ON CONFLICT (code, hour, referrer_host, browser, agent) DO UPDATE SET
+            clicks = h.clicks + excluded.clicks
     )
     SELECT count(*) FROM fresh
 """
+"""Rows are changed in the order of their keys: writers never wait for each other in a circle."""
+
+_REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+"""Classes 22 and 23 of SQLSTATE, and what asyncpg itself cannot encode: the same data again would
+be refused again (PostgreSQL manual, appendix A)."""
 
 
 class OffsetMoved(Exception):
     """Somebody else has read this partition on: what was to be written is written already."""
+
+
+class Refused(Exception):
+    """PostgreSQL does not take this data, now or later; the message tells why."""
 
 
 class Analytics:
@@ -65,27 +93,34 @@ class Analytics:
     async def write(self, batch: Batch) -> int:
         """Write `batch` and its offset in one transaction.
 
-        Returns how many clicks were new. `OffsetMoved`, and nothing is written, if the stored
-        offset is not the batch's position.
+        Returns how many clicks were new. Nothing is written when it raises `OffsetMoved`, because
+        the stored offset is not the batch's position, or `Refused`, because of one of the clicks.
         """
-        async with self._database.connection() as connection, connection.transaction():
-            moved = await connection.fetchval(
-                _MOVE, self._topic, batch.partition, batch.position, batch.next_offset
-            )
-            if not moved:
-                raise OffsetMoved
-            if not batch.clicks:
-                return 0
-            clicks = [click for _, click in batch.clicks]
-            fresh: int = await connection.fetchval(
-                _WRITE,
-                self._topic,
-                batch.partition,
-                [click.event_id for click in clicks],
-                [click.code for click in clicks],
-                [click.at for click in clicks],
-                [click.replica for click in clicks],
-                [click.referrer_host for click in clicks],
-                [offset for offset, _ in batch.clicks],
-            )
+        try:
+            async with self._database.connection() as connection, connection.transaction():
+                moved = await connection.fetchval(
+                    _MOVE, self._topic, batch.partition, batch.position, batch.next_offset
+                )
+                if not moved:
+                    raise OffsetMoved
+                return await self._insert(connection, batch) if batch.clicks else 0
+        except _REFUSED as error:
+            raise Refused(brief(error)) from error
+
+    async def _insert(self, connection: Connection, batch: Batch) -> int:
+        clicks = [click for _, click in batch.clicks]
+        fresh: int = await connection.fetchval(
+            _WRITE,
+            self._topic,
+            batch.partition,
+            [click.event_id for click in clicks],
+            [click.code for click in clicks],
+            [click.at for click in clicks],
+            [click.replica for click in clicks],
+            [click.referrer_host for click in clicks],
+            [click.browser for click in clicks],
+            [click.agent for click in clicks],
+            [click.visitor for click in clicks],
+            [offset for offset, _ in batch.clicks],
+        )
         return fresh

@@ -1,7 +1,7 @@
 """What the analytics consumer decides: where to start reading, and what one transaction writes."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from week04_shortener.clicks import BadClick, Click, decode
@@ -12,6 +12,7 @@ class Message(NamedTuple):
 
     offset: int
     value: bytes | None
+    key: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -19,15 +20,15 @@ class Batch:
     """What one transaction writes: the clicks, and that the partition was read to `next_offset`.
 
     It is valid only if the partition's stored offset still is `position`. `malformed` are the
-    offsets of messages that are no clicks, each with the reason; `missing` is how many offsets
-    before the first message were never seen.
+    messages that are no clicks, each with the reason; `missing` is how many offsets before the
+    first message were never seen.
     """
 
     partition: int
     position: int
     next_offset: int
     clicks: tuple[tuple[int, Click], ...]
-    malformed: tuple[tuple[int, str], ...]
+    malformed: tuple[tuple[Message, str], ...]
     missing: int
 
 
@@ -45,7 +46,7 @@ def plan(partition: int, position: int, messages: Iterable[Message]) -> Batch | 
         try:
             clicks.append((message.offset, decode(message.value or b"")))
         except BadClick as error:
-            malformed.append((message.offset, str(error)))
+            malformed.append((message, str(error)))
     return Batch(
         partition=partition,
         position=position,
@@ -54,6 +55,25 @@ def plan(partition: int, position: int, messages: Iterable[Message]) -> Batch | 
         malformed=tuple(malformed),
         missing=fresh[0].offset - position,
     )
+
+
+def halves(batch: Batch) -> tuple[Batch, Batch]:
+    """`batch`, of two clicks or more, as two that are written one after the other.
+
+    What its first half has taken care of, malformed messages and missing offsets, the second has
+    not.
+    """
+    first, second = batch.clicks[: len(batch.clicks) // 2], batch.clicks[len(batch.clicks) // 2 :]
+    border = second[0][0]
+    return (
+        replace(batch, next_offset=border, clicks=first),
+        replace(batch, position=border, clicks=second, malformed=(), missing=0),
+    )
+
+
+def without_clicks(batch: Batch) -> Batch:
+    """`batch` as a mere step of the offset."""
+    return replace(batch, clicks=())
 
 
 class Start(NamedTuple):

@@ -2,11 +2,13 @@
 
 Where a partition is read on stands in PostgreSQL, changed together with the clicks. After every
 assignment and every failure the position is taken from there anew, so no state of this process
-is worth anything: it can be killed at any point.
+is worth anything: it can be killed at any point. What cannot be counted is put to the dead letters
+before the offset moves on: it neither blocks its partition nor is it lost.
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
@@ -15,13 +17,18 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from infra.service.lifecycle import unless_stopped
 from infra.service.retry import Pace, keep_trying
 from week04_shortener import batches
-from week04_shortener.analytics import OffsetMoved
+from week04_shortener.analytics import OffsetMoved, Refused
 from week04_shortener.batches import Batch, Message
 from week04_shortener.database import DatabaseUnavailable
-from week04_shortener.kafka import KafkaUnavailable
+from week04_shortener.dead_letters import DeadLetter, Place, to_record
+from week04_shortener.kafka import KafkaUnavailable, Record
 
 _POLL_S = 0.5
 """How long a poll waits for messages; a new assignment is noticed at the latest after it."""
+
+
+_IDS_A_LINE = 100
+"""Request ids in a line of the log: so it stays below PIPE_BUF, 4 KiB, and is written whole."""
 
 
 class Source(Protocol):
@@ -45,7 +52,15 @@ class Sink(Protocol):
 
     async def offset(self, partition: int, *, beginning: int) -> int: ...
     async def move(self, partition: int, *, position: int, offset: int) -> None: ...
-    async def write(self, batch: Batch) -> int: ...
+    async def write(self, batch: Batch) -> int:
+        """How many of the clicks were new; may raise `OffsetMoved` and `Refused` too."""
+        ...
+
+
+class DeadLetters(Protocol):
+    """Where messages go that cannot be counted; `KafkaUnavailable` unless they are safe there."""
+
+    async def send(self, records: Sequence[Record]) -> None: ...
 
 
 class ConsumerMetrics:
@@ -57,7 +72,9 @@ class ConsumerMetrics:
 
         self.recorded = counter("clicks", "Clicks written to the analytics tables.")
         self.duplicates = counter("duplicates", "Clicks that had been written before.")
-        self.malformed = counter("malformed", "Messages that were no clicks and were skipped.")
+        self.malformed = counter("malformed", "Messages that were no clicks.")
+        self.refused = counter("refused", "Clicks that PostgreSQL refused for their data.")
+        self.dead_letters = counter("dead_letters", "Messages put to the dead letters.")
         self.missing = counter("missing", "Offsets that Kafka no longer had.")
         self.overtaken = counter("overtaken", "Batches another consumer had written already.")
         self.failures = counter("failures", "Attempts that failed because a server was away.")
@@ -73,10 +90,22 @@ class Consumer:
     """One member of the consumer group."""
 
     def __init__(
-        self, source: Source, sink: Sink, metrics: ConsumerMetrics, *, batch: int, pace: Pace
+        self,
+        source: Source,
+        sink: Sink,
+        dead_letters: DeadLetters,
+        metrics: ConsumerMetrics,
+        *,
+        topic: str,
+        batch: int,
+        pace: Pace,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._source = source
         self._sink = sink
+        self._dead_letters = dead_letters
+        self._topic = topic
+        self._now = now
         self._metrics = metrics
         self._batch = batch
         self._pace = pace
@@ -144,27 +173,75 @@ class Consumer:
         batch = batches.plan(partition, self._positions[partition], messages)
         if batch is None:
             return
+        if batch.missing:
+            self._metrics.missing.inc(batch.missing)
+            self._log.error("offsets are missing", partition=partition, count=batch.missing)
+        await self._bury(partition, batch.malformed)
+        self._metrics.malformed.inc(len(batch.malformed))
         try:
-            fresh = await self._sink.write(batch)
+            await self._write(batch, {message.offset: message for message in messages})
         except OffsetMoved:
             self._metrics.overtaken.inc()
             self._log.warning("another consumer was here", partition=partition)
             del self._positions[partition]
+
+    async def _write(self, batch: Batch, messages: Mapping[int, Message]) -> None:
+        """Write `batch`; where PostgreSQL refuses it, half of it, until the guilty click is alone.
+
+        So one bad click among n costs about 2 log2(n) transactions more, and itself.
+        """
+        try:
+            fresh = await self._sink.write(batch)
+        except Refused as error:
+            if not batch.clicks:
+                raise
+            if len(batch.clicks) > 1:
+                for half in batches.halves(batch):
+                    await self._write(half, messages)
+                return
+            [(offset, _)] = batch.clicks
+            await self._bury(batch.partition, [(messages[offset], str(error))])
+            self._metrics.refused.inc()
+            await self._write(batches.without_clicks(batch), messages)
+        else:
+            self._positions[batch.partition] = batch.next_offset
+            self._count(batch, fresh)
+
+    async def _bury(self, partition: int, found: Sequence[tuple[Message, str]]) -> None:
+        """Put messages to the dead letters, each with its reason; on return they are safe there."""
+        if not found:
             return
-        self._positions[partition] = batch.next_offset
-        self._count(batch, fresh)
+        letters = [
+            DeadLetter(
+                Place(self._topic, partition, message.offset),
+                *(message.key, message.value, reason, self._now()),
+            )
+            for message, reason in found
+        ]
+        await self._dead_letters.send([to_record(letter) for letter in letters])
+        self._metrics.dead_letters.inc(len(letters))
+        for letter in letters:
+            self._log.warning(
+                "message is put to the dead letters",
+                partition=partition,
+                offset=letter.place.offset,
+                reason=letter.reason,
+            )
 
     def _count(self, batch: Batch, fresh: int) -> None:
         self._metrics.recorded.inc(fresh)
         self._metrics.duplicates.inc(len(batch.clicks) - fresh)
-        self._metrics.malformed.inc(len(batch.malformed))
-        for offset, reason in batch.malformed:
-            self._log.warning(
-                "message is no click", partition=batch.partition, offset=offset, reason=reason
+        ids = [click.event_id for _, click in batch.clicks]
+        # An event id is its request's id: whoever looks for a request finds it here as well.
+        for first in range(0, len(ids), _IDS_A_LINE):
+            self._log.info(
+                "clicks written",
+                partition=batch.partition,
+                next_offset=batch.next_offset,
+                clicks=len(ids),
+                new=fresh,
+                request_ids=ids[first : first + _IDS_A_LINE],
             )
-        if batch.missing:
-            self._metrics.missing.inc(batch.missing)
-            self._log.error("offsets are missing", partition=batch.partition, count=batch.missing)
 
     def _show_lag(self) -> None:
         for partition, position in self._positions.items():

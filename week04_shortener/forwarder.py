@@ -18,19 +18,19 @@ from infra.service.retry import Pace, brief, keep_trying
 from week04_shortener import clicklog, cursor, framing
 from week04_shortener.clicks import BadClick, decode
 from week04_shortener.cursor import Cursor
-from week04_shortener.kafka import KafkaUnavailable
+from week04_shortener.kafka import KafkaUnavailable, Record
 
 
 class Sender(Protocol):
     """Where records go. Returning means they are safe, `KafkaUnavailable` that they may not be."""
 
-    async def send(self, records: Sequence[tuple[bytes, bytes]]) -> None: ...
+    async def send(self, records: Sequence[Record]) -> None: ...
 
 
 class Piece(NamedTuple):
     """What was read from the log in one go: records to send, and the cursor once they are."""
 
-    records: list[tuple[bytes, bytes]]
+    records: list[Record]
     damaged: int
     after: Cursor
 
@@ -143,12 +143,12 @@ class Forwarder:
             return Cursor()
 
 
-def _records(payloads: Sequence[bytes]) -> tuple[list[tuple[bytes, bytes]], int]:
+def _records(payloads: Sequence[bytes]) -> tuple[list[Record], int]:
     """Kafka records, keyed by code, and how many payloads were refused."""
     records = []
     for payload in payloads:
         try:
-            records.append((decode(payload).code.encode("ascii"), payload))
+            records.append(Record(decode(payload).code.encode("ascii"), payload))
         except BadClick:
             continue
     return records, len(payloads) - len(records)

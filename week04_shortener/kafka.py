@@ -1,12 +1,12 @@
-"""Kafka, as much of it as the clicks need: a sender, a source, and the topic's creation.
+"""Kafka, as much of it as the week's workers need: a sender, and a source of clicks.
 
-The only module that knows the client library, which has no type hints.
+This module and `topics` are the only ones that know the client library, which has no type hints.
 """
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from aiokafka import (
@@ -15,20 +15,16 @@ from aiokafka import (
     ConsumerRebalanceListener,
     TopicPartition,
 )
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.admin.new_partitions import NewPartitions
-from aiokafka.errors import (
-    ConsumerStoppedError,
-    KafkaError,
-    TopicAlreadyExistsError,
-    for_code,
-)
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 
 from infra.service.retry import brief
 from week04_shortener.batches import Message
 
-_RETRY_BACKOFF_MS = 500
+RETRY_BACKOFF_MS = 500
 """The library's own pause between attempts; its default, 100 ms, logs ten lines a second."""
+
+MAX_MESSAGE_BYTES = 1024 * 1024
+"""The library's default, which is also what a topic takes unless it is made to take more."""
 
 _FETCH_WAIT_MS = 200
 """How long a broker holds a fetch that finds nothing; messages that come in end the wait."""
@@ -41,16 +37,34 @@ class KafkaUnavailable(Exception):
     """Kafka cannot do this now; the same may work later."""
 
 
-class ClickSender:
+class Record(NamedTuple):
+    """What is sent; records of one key keep their order."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class TopicSender:
     """Sends records to one topic and returns when all replicas in sync have them.
 
     The producer is idempotent: its own retries neither repeat nor reorder records. Only what is
     sent again after a crash can arrive twice.
     """
 
-    def __init__(self, bootstrap: str, topic: str, *, request_timeout_s: float) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        topic: str,
+        *,
+        client: str,
+        request_timeout_s: float,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
+        self._client = client
+        self._max_message_bytes = max_message_bytes
         self._request_timeout_ms = round(request_timeout_s * 1000)
         self._producer: Any = None
 
@@ -60,19 +74,20 @@ class ClickSender:
             return
         producer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap,
-            client_id="shortener-forwarder",
+            client_id=self._client,
             acks="all",
             enable_idempotence=True,
             request_timeout_ms=self._request_timeout_ms,
-            retry_backoff_ms=_RETRY_BACKOFF_MS,
+            max_request_size=self._max_message_bytes,
+            retry_backoff_ms=RETRY_BACKOFF_MS,
         )
         async with _closed_on_failure(producer.stop, producer.client.close):
             async with asyncio.timeout(self._request_timeout_ms / 1000):
                 await producer.start()
         self._producer = producer
 
-    async def send(self, records: Sequence[tuple[bytes, bytes]]) -> None:
-        """Send (key, value) records; returns when every one is acknowledged.
+    async def send(self, records: Sequence[Record]) -> None:
+        """Send `records`; returns when every one is acknowledged.
 
         While Kafka is away the producer goes on trying and this waits. `KafkaUnavailable` means
         that it gave up: any of the records may have arrived, all have to be sent again.
@@ -80,7 +95,8 @@ class ClickSender:
         await self.start()
         try:
             sent = [
-                await self._producer.send(self._topic, value, key=key) for key, value in records
+                await self._producer.send(self._topic, value, key=key, headers=list(headers))
+                for key, value, headers in records
             ]
             for outcome in await asyncio.gather(*sent, return_exceptions=True):
                 if isinstance(outcome, BaseException):
@@ -100,7 +116,7 @@ class ClickSender:
         """Disconnect, within a few seconds."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await _close(producer.stop, producer.client.close)
+            await close_client(producer.stop, producer.client.close)
 
 
 class ClickSource:
@@ -141,7 +157,7 @@ class ClickSource:
             request_timeout_ms=self._request_timeout_ms,
             session_timeout_ms=self._session_timeout_ms,
             heartbeat_interval_ms=self._session_timeout_ms // 3,
-            retry_backoff_ms=_RETRY_BACKOFF_MS,
+            retry_backoff_ms=RETRY_BACKOFF_MS,
             # Other requests to the same broker wait behind a fetch that waits for messages.
             fetch_max_wait_ms=_FETCH_WAIT_MS,
         )
@@ -182,7 +198,9 @@ class ClickSource:
                 max_records=max_messages,
             )
         return {
-            where.partition: [Message(record.offset, record.value) for record in records]
+            where.partition: [
+                Message(record.offset, record.value, record.key) for record in records
+            ]
             for where, records in found.items()
         }
 
@@ -205,7 +223,7 @@ class ClickSource:
         consumer, self._consumer = self._consumer, None
         self.generation += 1
         if consumer is not None:
-            await _close(consumer.stop, consumer._client.close)
+            await close_client(consumer.stop, consumer._client.close)
 
     def _at(self, partition: int) -> Any:
         return TopicPartition(self._topic, partition)
@@ -235,55 +253,19 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._source.generation += 1
 
 
-async def ensure_topic(
-    bootstrap: str, topic: str, *, partitions: int, replication: int, request_timeout_s: float
-) -> None:
-    """Make `topic`, or give it more partitions when it has fewer; `KafkaUnavailable`."""
-    admin = AIOKafkaAdminClient(
-        bootstrap_servers=bootstrap,
-        client_id="shortener-setup",
-        request_timeout_ms=round(request_timeout_s * 1000),
-        retry_backoff_ms=_RETRY_BACKOFF_MS,
-    )
-    try:
-        async with asyncio.timeout(request_timeout_s):
-            await admin.start()
-            made = await admin.create_topics([NewTopic(topic, partitions, replication)])
-            code = made.topic_errors[0][1]
-            if code == TopicAlreadyExistsError.errno:
-                await _grow(admin, topic, partitions)
-            elif code:
-                raise for_code(code)(f"creating topic {topic}")
-            else:
-                structlog.get_logger().info("topic made", topic=topic, partitions=partitions)
-    except (KafkaError, OSError) as error:
-        raise KafkaUnavailable(brief(error)) from error
-    finally:
-        await _close(admin.close, admin.close)
-
-
-async def _grow(admin: Any, topic: str, partitions: int) -> None:
-    described = await admin.describe_topics([topic])
-    found = len(described[0]["partitions"])
-    # A code's clicks may then change partition. Nothing depends on their order.
-    if found < partitions:
-        await admin.create_partitions({topic: NewPartitions(partitions)})
-        structlog.get_logger().info("topic grown", topic=topic, partitions=partitions)
-
-
 @contextlib.asynccontextmanager
 async def _closed_on_failure(stop: Any, close: Any) -> AsyncIterator[None]:
     try:
         yield
     except (KafkaError, OSError) as error:
-        await _close(stop, close)
+        await close_client(stop, close)
         raise KafkaUnavailable(brief(error)) from error
     except BaseException:
-        await _close(stop, close)
+        await close_client(stop, close)
         raise
 
 
-async def _close(stop: Any, close: Any) -> None:
+async def close_client(stop: Any, close: Any) -> None:
     """Stop a client in order or, if its broker does not answer, cut its connections."""
     try:
         async with asyncio.timeout(_CLOSE_TIMEOUT_S):

@@ -30,6 +30,7 @@ CODE_KEY = "shortener_code_key"
 VISITOR_KEY = "shortener_visitor_key"
 PASSWORD = "shortener_password"
 TOPIC = "clicks"
+DEAD_LETTERS = "clicks-dead"
 REPLICAS = ("api1", "api2")
 FORWARDERS = ("forwarder1", "forwarder2")
 FACTS_TIMEOUT_S = 3.0
@@ -152,7 +153,7 @@ async def on_the_way(site: Site, reader: str = TOPIC) -> OnTheWay:
     """Where the clicks are now; `reader` is the name under which offsets are kept."""
     # Read in the order in which clicks travel: what moves on meanwhile is seen again, not missed.
     waiting = _waiting_bytes(site)
-    written = await _events_in_kafka(site)
+    _, written = await _bounds_in_kafka(site)
     read = await _query(
         site,
         "SELECT coalesce(sum(next_offset), 0) FROM analytics.offsets WHERE topic = $1",
@@ -176,6 +177,21 @@ async def clicks_counted(site: Site) -> str:
     """How many clicks have arrived."""
     counted = await _query(site, "SELECT count(*) FROM analytics.clicks")
     return f"in the analytics table: {counted}"
+
+
+async def dead_letters(site: Site) -> str:
+    """How many messages could not be counted; `run dead-letters list` shows them."""
+    first, end = await _bounds_in_kafka(site, DEAD_LETTERS)
+    return f"{end - first} messages that could not be counted"
+
+
+async def changes(site: Site) -> str:
+    """What the relay has still to tell of changed links."""
+    to_cache, to_topic = [
+        await _query(site, "SELECT count(*) FROM outbox WHERE destination = $1", destination)
+        for destination in ("cache", "topic")
+    ]
+    return f"not told yet: {to_cache} to Valkey, {to_topic} to Kafka"
 
 
 def _waiting_bytes(site: Site) -> int:
@@ -209,8 +225,8 @@ async def _query(site: Site, sql: str, *values: str) -> int:
         await database.close(timeout=FACTS_TIMEOUT_S)
 
 
-async def _events_in_kafka(site: Site) -> int:
-    """Events that the topic's partitions have taken, ever."""
+async def _bounds_in_kafka(site: Site, name: str = TOPIC) -> tuple[int, int]:
+    """The sums of the first and of the next offsets of a topic's partitions."""
     timeout_ms = int(FACTS_TIMEOUT_S * 1000)
     consumer = AIOKafkaConsumer(
         bootstrap_servers=site.address("kafka"), request_timeout_ms=timeout_ms
@@ -221,10 +237,11 @@ async def _events_in_kafka(site: Site) -> int:
     try:
         await admin.start()
         await consumer.start()
-        [topic] = await admin.describe_topics([TOPIC])
-        partitions = [TopicPartition(TOPIC, entry["partition"]) for entry in topic["partitions"]]
+        [topic] = await admin.describe_topics([name])
+        partitions = [TopicPartition(name, entry["partition"]) for entry in topic["partitions"]]
+        firsts = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)
-        return sum(ends.values())
+        return sum(firsts.values()), sum(ends.values())
     finally:
         await consumer.stop()
         await admin.close()
@@ -258,7 +275,15 @@ topology = Topology(
         "clicks logged": clicks_logged,
         "clicks queued": clicks_queued,
         "clicks counted": clicks_counted,
+        "dead letters": dead_letters,
+        "changes": changes,
     },
+    command=PythonProcess(
+        name="run",
+        arguments=lambda site: ("-m", "week04_shortener"),
+        environment=lambda site: settings(site, "run"),
+        settings_prefix=PREFIX,
+    ),
     try_it=(
         "curl -X POST {url}/shorten -H 'content-type: application/json' "
         """-d '{"url":"https://example.org/a"}'""",
@@ -281,6 +306,7 @@ topology = Topology(
         worker("forwarder1", "forwarder", 7, replica="api1"),
         worker("forwarder2", "forwarder", 8, replica="api2"),
         worker("consumer", "consumer", 9),
+        worker("relay", "relay", 15),
         PythonProcess(
             name="setup",
             needs=("postgres", "kafka"),

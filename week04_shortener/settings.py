@@ -52,6 +52,10 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+SEGMENT_DAYS = 0.25
+"""Kafka removes whole segments, which are no older than this when the next one begins: a message
+may outlive its retention by so much, and by the few minutes between two looks."""
+
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -111,6 +115,9 @@ class Settings(ServiceSettings):
     max_url_chars: int = Field(2048, ge=16, le=4096, description="longest target URL, characters")
     max_import_bytes: int = Field(
         1024 * 1024, ge=1024, le=16 * 1024 * 1024, description="largest CSV file, bytes"
+    )
+    max_import_rows: int = Field(
+        5000, ge=1, le=100_000, description="links made of one CSV file at most"
     )
     max_bulk_links: int = Field(100, ge=1, le=1000, description="links made by one request at most")
     idempotency_hours: float = Field(
@@ -213,7 +220,16 @@ class Settings(ServiceSettings):
         "clicks", description="topic of the click events"
     )
     clicks_partitions: int = Field(3, ge=1, le=1000, description="its partitions, 1-1000")
-    kafka_replication: int = Field(1, ge=1, le=9, description="copies Kafka keeps of it, 1-9")
+    clicks_retention_days: float = Field(
+        7.0,
+        gt=0,
+        le=365,
+        description="how long Kafka keeps clicks and dead letters, days; after that what was not "
+        "read, or not replayed, is lost",
+    )
+    kafka_replication: int = Field(
+        1, ge=1, le=9, description="copies Kafka keeps of each topic, 1-9"
+    )
     kafka_request_timeout_s: Seconds = Field(
         10.0, ge=1, description="limit on one request to Kafka, seconds, 1 or more"
     )
@@ -267,6 +283,11 @@ class Settings(ServiceSettings):
         if self.max_body_bytes < self.max_url_chars + 256:
             raise ValueError(
                 "SHORTENER_MAX_BODY_BYTES must exceed SHORTENER_MAX_URL_CHARS by 256 or more"
+            )
+        if self.dedupe_days < self.clicks_retention_days + SEGMENT_DAYS * 2:
+            raise ValueError(
+                "SHORTENER_DEDUPE_DAYS must exceed SHORTENER_CLICKS_RETENTION_DAYS by "
+                f"{SEGMENT_DAYS * 2:g} or more: what Kafka still has must be recognised"
             )
         if self.open_mode and not _is_loopback(self.public_base_url):
             raise ValueError(

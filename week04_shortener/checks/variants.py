@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sys
+from datetime import UTC, datetime
 
 import asyncpg
 from fastapi import FastAPI
@@ -18,21 +19,21 @@ from infra.service import lifecycle
 from infra.service.logs import configure_logging
 from infra.service.metrics import new_registry
 from infra.service.settings import load_settings
-from week04_shortener.__main__ import consumer
 from week04_shortener.analytics import Analytics
 from week04_shortener.batches import Batch
 from week04_shortener.cache import Kept
 from week04_shortener.clicks import decode
 from week04_shortener.codes import Codec
 from week04_shortener.database import Database
-from week04_shortener.kafka import ClickSender, KafkaUnavailable
+from week04_shortener.kafka import KafkaUnavailable, Record, TopicSender
 from week04_shortener.lease import NoLease
-from week04_shortener.service import Makers, api
-from week04_shortener.links import ABSENT, Entry, Kind
+from week04_shortener.links import ABSENT, Created, Entry, Idempotency, Link, NewLink, entry_of
 from week04_shortener.local_cache import NoLocalCache
+from week04_shortener.service import Makers, api
 from week04_shortener.settings import Settings
 from week04_shortener.singleflight import NoSingleFlight
-from week04_shortener.store import Stats
+from week04_shortener.store import LinkStore
+from week04_shortener.workers import consumer
 
 NAIVE_READER = "clicks, every message"
 """The name under which the consumer that counts every message keeps its offsets."""
@@ -88,24 +89,33 @@ def clicks_in_memory() -> FastAPI:
     return api(load_settings(Settings), Makers(click_log=_memory_log))
 
 
-class MemoryStore:
-    """Links in this process alone."""
+class MemoryStore(LinkStore):
+    """Links in this process alone; what no claim asks of it is inherited."""
 
-    def __init__(self, codec: Codec) -> None:
-        self._codec = codec
-        self._urls: dict[str, str] = {}
+    def __init__(self, database: Database, codec: Codec) -> None:
+        super().__init__(database, codec, idempotency_s=1.0)
+        self._codes = codec
+        self._links: dict[str, Link] = {}
 
-    async def insert(self, url: str) -> str:
-        code = self._codec.encode(secrets.randbelow(_CODES))
-        self._urls[code] = url
-        return code
+    async def create(
+        self,
+        new: NewLink,
+        *,
+        owner_id: int | None,
+        idempotency: Idempotency | None,
+        request_id: str,
+    ) -> Created:
+        number, now = secrets.randbelow(_CODES), datetime.now(UTC)
+        link = Link(number, self._codes.encode(number), new.url, now, now, owner_id)
+        self._links[link.code] = link
+        return Created(link)
 
     async def entry_of(self, code: str) -> Entry:
-        url = self._urls.get(code)
-        return ABSENT if url is None else Entry(1, Kind.OPEN, url)
+        link = self._links.get(code)
+        return ABSENT if link is None else entry_of(link)
 
-    async def stats_of(self, code: str) -> Stats | None:
-        return Stats(0, None) if code in self._urls else None
+    async def link_of(self, code: str) -> Link | None:
+        return self._links.get(code)
 
 
 class NoCache:
@@ -130,7 +140,7 @@ class NoCache:
 class MemoryLog:
     """Clicks go to Kafka as soon as may be; until then they are in memory only."""
 
-    def __init__(self, sender: ClickSender, waiting: Gauge) -> None:
+    def __init__(self, sender: TopicSender, waiting: Gauge) -> None:
         self._sender = sender
         self._clicks: list[bytes] = []
         self._task: asyncio.Task[None] | None = None
@@ -153,7 +163,7 @@ class MemoryLog:
             await asyncio.sleep(LINGER_S)
             batch = list(self._clicks)
             try:
-                await self._sender.send([(decode(one).code.encode(), one) for one in batch])
+                await self._sender.send([Record(decode(one).code.encode(), one) for one in batch])
             except KafkaUnavailable:
                 continue  # still in memory: tried again with what has come since
             del self._clicks[: len(batch)]
@@ -161,15 +171,16 @@ class MemoryLog:
 
 
 def _memory_store(
-    settings: Settings, _database: Database, _registry: CollectorRegistry
+    settings: Settings, database: Database, _registry: CollectorRegistry
 ) -> MemoryStore:
-    return MemoryStore(Codec(settings.code_key.get_secret_value().encode()))
+    return MemoryStore(database, Codec(settings.code_key.get_secret_value().encode()))
 
 
 def _memory_log(settings: Settings, registry: CollectorRegistry) -> MemoryLog:
-    sender = ClickSender(
+    sender = TopicSender(
         settings.kafka_bootstrap,
         settings.clicks_topic,
+        client="shortener-variant",
         request_timeout_s=settings.kafka_request_timeout_s,
     )
     waiting = Gauge("variant_clicks_in_memory", "Clicks not sent yet.", registry=registry)

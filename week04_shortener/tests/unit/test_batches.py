@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from week04_shortener.batches import Message, Start, plan, start
+from week04_shortener.batches import Message, Start, halves, plan, start, without_clicks
 from week04_shortener.clicks import Click, encode
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -32,7 +32,11 @@ def test_what_is_no_click_is_skipped_with_its_offset() -> None:
     batch = plan(0, 0, [Message(0, b"{"), message(1), Message(2, None), Message(3, b"[]")])
     assert batch is not None
     assert [offset for offset, _ in batch.clicks] == [1]
-    assert batch.malformed == ((0, "not JSON"), (2, "not JSON"), (3, "not a JSON object"))
+    assert batch.malformed == (
+        (Message(0, b"{"), "not JSON"),
+        (Message(2, None), "not JSON"),
+        (Message(3, b"[]"), "not a JSON object"),
+    )
     assert batch.next_offset == 4
 
 
@@ -48,6 +52,37 @@ def test_missing_offsets_are_counted() -> None:
     batch = plan(0, 2, [message(7)])
     assert batch is not None
     assert (batch.missing, batch.next_offset) == (5, 8)
+
+
+def test_a_batch_is_halved_without_a_gap_or_an_overlap() -> None:
+    batch = plan(1, 3, [Message(5, b"{"), message(6), message(7), Message(8, b""), message(9)])
+    assert batch is not None
+    first, second = halves(batch)
+    assert (first.position, first.next_offset, second.position, second.next_offset) == (3, 7, 7, 10)
+    assert first.clicks + second.clicks == batch.clicks
+    assert (first.malformed, first.missing) == (batch.malformed, 2)
+    assert (second.malformed, second.missing) == ((), 0)
+
+
+def test_halving_ends_with_each_click_alone() -> None:
+    batch = plan(0, 0, [message(offset) for offset in range(7)])
+    waiting, alone = [batch], []
+    while waiting:
+        one = waiting.pop(0)
+        assert one is not None
+        if len(one.clicks) == 1:
+            alone.append(one)
+        else:
+            waiting[:0] = halves(one)
+    assert [one.clicks[0][0] for one in alone] == list(range(7))
+    assert [(one.position, one.next_offset) for one in alone] == [(n, n + 1) for n in range(7)]
+
+
+def test_a_step_without_clicks_goes_as_far() -> None:
+    batch = plan(0, 0, [message(0), message(1)])
+    assert batch is not None
+    step = without_clicks(batch)
+    assert (step.position, step.next_offset, step.clicks) == (0, 2, ())
 
 
 @given(st.lists(st.integers(0, 50), unique=True).map(sorted), st.integers(0, 50))

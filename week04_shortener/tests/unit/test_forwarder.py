@@ -16,7 +16,7 @@ from week04_shortener import clicklog, cursor, framing
 from week04_shortener.clicks import Click, encode
 from week04_shortener.cursor import BadCursor, Cursor
 from week04_shortener.forwarder import Forwarder, ForwarderMetrics
-from week04_shortener.kafka import KafkaUnavailable
+from week04_shortener.kafka import KafkaUnavailable, Record
 
 segments = st.lists(st.integers(1, 30), unique=True).map(sorted)
 cursors = st.builds(Cursor, st.integers(0, 31), st.integers(0, 1000))
@@ -70,11 +70,12 @@ class Broker:
         self.fails_before = 0
         self.fails_after = 0
 
-    async def send(self, records: Sequence[tuple[bytes, bytes]]) -> None:
+    async def send(self, records: Sequence[Record]) -> None:
         if self.fails_before:
             self.fails_before -= 1
             raise KafkaUnavailable("away")
-        for key, value in records:
+        for key, value, _ in records:
+            assert key is not None and value is not None
             assert f'"code":"{key.decode()}"'.encode() in value
             self.taken.append(value)
         if self.fails_after:

@@ -108,7 +108,7 @@ def test_every_setting_says_what_it_is() -> None:
             assert "bytes" in field.description, name
 
 
-@pytest.mark.parametrize("arguments", [[], ["migrate"], ["setup", "now"], ["--help"]])
+@pytest.mark.parametrize("arguments", [[], ["migrate"], ["setup", "now"], ["Setup"]])
 def test_a_wrong_command_gets_one_line_with_the_list(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
