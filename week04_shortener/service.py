@@ -19,7 +19,11 @@ from infra.service.logs import configure_logging
 from infra.service.metrics import new_registry
 from infra.service.plumbing import install
 from infra.service.settings import load_settings
-from week04_shortener.app import ClickLog, Links, Parts, add_routes
+from week04_shortener import passwords, urls
+from week04_shortener.api.parts import Bounds, Links
+from week04_shortener.api.parts import Parts as ApiParts
+from week04_shortener.api.routes import add_routes, body_limits
+from week04_shortener.app import ClickLog, Parts, add_redirect
 from week04_shortener.cache import (
     Cache,
     CacheAside,
@@ -30,19 +34,27 @@ from week04_shortener.cache import (
     Tiers,
     local_renewal_s,
 )
+from week04_shortener.callers import Callers
 from week04_shortener.clicklog import ClickLogMetrics, ClickLogWriter
 from week04_shortener.codes import Codec
 from week04_shortener.database import Database, DatabaseMetrics, open_database
 from week04_shortener.early import Early
 from week04_shortener.fills import FillMetrics, Fills
+from week04_shortener.keys import Keys
 from week04_shortener.lease import LeaseMetrics, Limits, SharedLease, Tokens
 from week04_shortener.links import Entry
 from week04_shortener.local_cache import Local, LocalCache, LocalMetrics, NoLocalCache
 from week04_shortener.renewals import RenewalMetrics, Renewals
 from week04_shortener.settings import Settings
 from week04_shortener.singleflight import Flight, SingleFlight
+from week04_shortener.statistics import Statistics
 from week04_shortener.store import LinkStore
 from week04_shortener.valkey_cache import ValkeyCache
+
+DESCRIPTION = """
+Short links, and what becomes of them: week 4 of the lab. Answers that are no success are problem
+documents (RFC 9457). In the lab's open mode everything works without a key.
+"""
 
 
 class Store(Links, Protocol):
@@ -174,8 +186,10 @@ def api(settings: Settings, make: Makers) -> FastAPI:
     app = FastAPI(
         title="Shortener",
         version="1",
-        description="Week 4: cache-aside, single flight, clicks through a log and a queue.",
+        description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,  # the page is the API's own, without the internet
+        redoc_url=None,
     )
     install(
         app,
@@ -188,17 +202,32 @@ def api(settings: Settings, make: Makers) -> FastAPI:
         trusted_proxies=settings.trusted_proxies,
         response_headers={"X-Replica": settings.replica},
         max_body_bytes=settings.max_body_bytes,
+        body_limits=body_limits(settings),
     )
-    parts = Parts(
-        links=store,
-        lookup=CacheAside(tiers, CacheMetrics(registry)),
-        click_log=click_log,
-        replica=settings.replica,
-        public_base_url=settings.public_base_url,
-        max_url_chars=settings.max_url_chars,
-    )
-    add_routes(app, parts)
+    lookup = CacheAside(tiers, CacheMetrics(registry))
+    add_routes(app, _api_parts(settings, store, lookup, database))
+    add_redirect(app, Parts(lookup, click_log, settings.replica))
     return app
+
+
+def _api_parts(
+    settings: Settings, store: Store, lookup: CacheAside, database: Database
+) -> ApiParts:
+    keys = Keys(database)
+    callers = Callers(keys, trusted=settings.trusted_proxies, open_mode=settings.open_mode)
+    return ApiParts(
+        links=store,
+        lookup=lookup,
+        keys=keys,
+        statistics=Statistics(database),
+        caller_of=callers.caller_of,
+        accept=lambda url: urls.accept(url, max_chars=settings.max_url_chars),
+        hash_password=passwords.hash,
+        secret=settings.code_key.get_secret_value().encode(),
+        public_base_url=settings.public_base_url,
+        open_mode=settings.open_mode,
+        bounds=Bounds(settings.max_bulk_links, settings.max_import_rows),
+    )
 
 
 def _lifetimes(settings: Settings) -> Lifetimes:

@@ -89,10 +89,11 @@ def alias_taken(error: AliasTaken) -> Problem:
 def add_handlers(app: FastAPI) -> None:
     """Answer the service's own errors; the plumbing answers the others."""
     app.add_exception_handler(RequestValidationError, answer_validation_error)
-    app.add_exception_handler(DatabaseUnavailable, _answer_unavailable)
+    app.add_exception_handler(DatabaseUnavailable, answer_unavailable)
 
 
-async def _answer_unavailable(_request: Request, _error: Exception) -> Response:
+async def answer_unavailable(_request: Request, _error: Exception) -> Response:
+    """Exception handler for `DatabaseUnavailable`."""
     return problem_response(
         503, "The database does not answer; try again soon.", headers={"Retry-After": "1"}
     )

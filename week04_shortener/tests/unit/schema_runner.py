@@ -55,7 +55,7 @@ def nonconformities(
     """
     sent, found = 0, []
 
-    def ask(case: Case) -> None:
+    def ask(case: Case[Any]) -> None:
         nonlocal sent
         sent += 1
         case.call_and_validate(checks=CHECKS, headers=headers)

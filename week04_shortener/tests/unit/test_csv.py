@@ -17,7 +17,8 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def read(data: bytes, piece: int = 10**9) -> list[Row]:
-    reader, rows = Reader(), []
+    reader = Reader()
+    rows: list[Row] = []
     for at in range(0, len(data), piece):
         rows += reader.feed(data[at : at + piece])
     return [*rows, *reader.end()]
