@@ -89,18 +89,20 @@ class TopicSender:
     async def send(self, records: Sequence[Record]) -> None:
         """Send `records`; returns when every one is acknowledged.
 
-        While Kafka is away the producer goes on trying and this waits. `KafkaUnavailable` means
-        that it gave up: any of the records may have arrived, all have to be sent again.
+        `KafkaUnavailable` after the limit on a request: any of the records may have arrived, all
+        have to be sent again. The limit is set here, because an idempotent producer has none of its
+        own: it would try for ever, every `RETRY_BACKOFF_MS`, and no pause would ever grow.
         """
         await self.start()
         try:
-            sent = [
-                await self._producer.send(self._topic, value, key=key, headers=list(headers))
-                for key, value, headers in records
-            ]
-            for outcome in await asyncio.gather(*sent, return_exceptions=True):
-                if isinstance(outcome, BaseException):
-                    raise outcome
+            async with asyncio.timeout(self._request_timeout_ms / 1000):
+                sent = [
+                    await self._producer.send(self._topic, value, key=key, headers=list(headers))
+                    for key, value, headers in records
+                ]
+                for outcome in await asyncio.gather(*sent, return_exceptions=True):
+                    if isinstance(outcome, BaseException):
+                        raise outcome
         except (KafkaError, OSError) as error:
             # A producer that failed may be fenced or out of sequence for good: take a new one.
             await self.close()
