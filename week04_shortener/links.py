@@ -112,12 +112,25 @@ class Link:
 
 def entry_of(link: Link) -> Entry:
     """What the caches keep of `link`."""
-    if link.deleted_at is not None:
-        return Entry(link.version, Kind.GONE)
-    expires_at_s = link.expires_at.timestamp() if link.expires_at is not None else None
-    if link.is_guarded:
-        return Entry(link.version, Kind.GUARDED, expires_at_s=expires_at_s)
-    return Entry(link.version, Kind.OPEN, link.url, expires_at_s)
+    return entry(
+        version=link.version,
+        url=link.url,
+        expires_at=link.expires_at,
+        is_guarded=link.is_guarded,
+        is_deleted=link.deleted_at is not None,
+    )
+
+
+def entry(
+    *, version: int, url: str, expires_at: datetime | None, is_guarded: bool, is_deleted: bool
+) -> Entry:
+    """What the caches keep of a link of which this much is known, and no more is needed."""
+    if is_deleted:
+        return Entry(version, Kind.GONE)
+    expires_at_s = expires_at.timestamp() if expires_at is not None else None
+    if is_guarded:
+        return Entry(version, Kind.GUARDED, expires_at_s=expires_at_s)
+    return Entry(version, Kind.OPEN, url, expires_at_s)
 
 
 @dataclass(frozen=True, slots=True)

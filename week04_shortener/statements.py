@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from week04_shortener.links import Link
+from week04_shortener.links import Entry, Link, entry
 from week04_shortener.outbox import Row
 
 COLUMNS: Final = """
@@ -54,6 +54,12 @@ CLAIMED: Final = f"""
     JOIN (SELECT {COLUMNS} FROM links) AS l ON l.id = k.link_id
     WHERE k.scope = $1 AND k.key = $2
 """
+LOOKUP: Final = """SELECT version, url, expires_at,
+    max_visits IS NOT NULL OR password_hash IS NOT NULL AS is_guarded,
+    deleted_at IS NOT NULL AS is_deleted
+FROM links WHERE code = $1"""
+"""All that a redirect needs. Claims tell it by its text from all else that PostgreSQL is asked."""
+
 LINK: Final = f"SELECT {COLUMNS} FROM links WHERE code = $1"
 LOCK: Final = f"{LINK} FOR NO KEY UPDATE"
 UPDATE: Final = f"""
@@ -104,6 +110,11 @@ def outbox_columns(rows: Iterable[Row]) -> tuple[list[Any], ...]:
     """Rows of `outbox` as the columns that `unnest` takes."""
     values = [(r.destination.value, r.code, r.version, r.payload, r.request_id) for r in rows]
     return tuple(list(column) for column in zip(*values, strict=True))
+
+
+def entry_of(row: asyncpg.Record) -> Entry:
+    """The entry in a row of `LOOKUP`."""
+    return entry(**row)
 
 
 def link_of(row: asyncpg.Record) -> Link:

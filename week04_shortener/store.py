@@ -29,7 +29,6 @@ from week04_shortener.links import (
     NewLink,
     NoSuchLink,
     VersionConflict,
-    entry_of,
 )
 from week04_shortener.outbox import Change, Row, rows_of
 
@@ -72,12 +71,13 @@ class LinkStore:
         What a redirect that misses every cache costs: one statement, prepared once for each
         connection, and one descent of the unique index on `code`.
         """
-        link = await self._find("lookup", code)
-        return ABSENT if link is None else entry_of(link)
+        row = await self._find("lookup", statements.LOOKUP, code)
+        return ABSENT if row is None else statements.entry_of(row)
 
     async def link_of(self, code: str) -> Link | None:
         """The link with this code, a deleted one too, or None when there never was one."""
-        return await self._find("link", code)
+        row = await self._find("link", statements.LINK, code)
+        return None if row is None else statements.link_of(row)
 
     async def create(
         self,
@@ -223,13 +223,12 @@ class LinkStore:
         """The URL behind `code`, or None."""
         return (await self.entry_of(code)).url or None
 
-    async def _find(self, operation: str, code: str) -> Link | None:
+    async def _find(self, operation: str, statement: str, code: str) -> asyncpg.Record | None:
         async def find() -> asyncpg.Record | None:
             async with self._database.connection(operation) as connection:
-                return await connection.fetchrow(statements.LINK, code)
+                return await connection.fetchrow(statement, code)
 
-        row = await again_if_lost(find)
-        return None if row is None else statements.link_of(row)
+        return await again_if_lost(find)
 
     async def _claim(
         self, connection: Connection, idempotency: Idempotency, link_id: int

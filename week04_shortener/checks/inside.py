@@ -16,6 +16,7 @@ from infra.lab.servers.postgres import SUPERUSER, SUPERUSER_SECRET
 from infra.lab.site import HOST, Site
 from week04_shortener.checks.stands import Stand
 from week04_shortener.lab import TOPIC, metric, on_the_way, postgres
+from week04_shortener.statements import LOOKUP
 
 AGAIN_S = 0.1
 DRAIN_S = 60.0
@@ -31,10 +32,10 @@ _NOT_YET = (
 )
 """What servers that are coming back raise."""
 
-_LOOKUPS = """
+_LOOKUPS = r"""
     SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements AS s
     JOIN pg_database AS d ON d.oid = s.dbid
-    WHERE d.datname = $1 AND s.query LIKE 'SELECT url FROM links WHERE code%'
+    WHERE d.datname = $1 AND s.query = $2
 """
 
 
@@ -60,7 +61,7 @@ async def lookups(site: Site) -> int:
     """How often PostgreSQL has looked up a link, by its own count (pg_stat_statements)."""
     async with superuser(site) as connection:
         await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
-        return int(await connection.fetchval(_LOOKUPS, postgres.database))
+        return int(await connection.fetchval(_LOOKUPS, postgres.database, LOOKUP))
 
 
 @contextlib.asynccontextmanager

@@ -12,7 +12,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from infra.lab.engines.local.engine import LocalEngine
 from week04_shortener import statements
+from week04_shortener.checks.inside import lookups
 from week04_shortener.codes import Codec, is_code
 from week04_shortener.database import Connection, Database, open_database
 from week04_shortener.links import (
@@ -92,6 +94,30 @@ async def test_a_link_is_stored_as_it_was_returned(store: LinkStore) -> None:
     assert await store.entry_of(link.code) == Entry(
         1, Kind.GUARDED, expires_at_s=expires_at.timestamp()
     )
+
+
+async def test_what_is_looked_up_is_the_links_entry(store: LinkStore) -> None:
+    """The lookup reads less than a link has, and must say the same of it."""
+    later = datetime.now(UTC) + timedelta(days=1)
+    for new in (
+        NewLink(URL),
+        NewLink(URL, alias(), later),
+        NewLink(URL, alias(), later, 5),
+        NewLink(URL, alias(), None, None, "hash"),
+    ):
+        link = await make(store, new)
+        assert await store.entry_of(link.code) == entry_of(link)
+        deleted = await store.delete(link.code, owner_id=None, if_version=1, request_id="")
+        assert await store.entry_of(link.code) == entry_of(deleted)
+
+
+async def test_postgresql_counts_lookups_by_their_text(lab: LocalEngine, store: LinkStore) -> None:
+    """As the claims count them; others may look up at the same time."""
+    before = await lookups(lab.site)
+    await store.link_of(alias())
+    for _ in range(7):
+        await store.entry_of(alias())
+    assert await lookups(lab.site) >= before + 7
 
 
 async def test_an_unknown_code_is_absent(store: LinkStore) -> None:
