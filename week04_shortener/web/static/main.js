@@ -65,7 +65,7 @@ function show(link) {
       make(
         "a",
         { class: "short", href: link.short_url, target: "_blank", rel: "noreferrer" },
-        link.short_url,
+        link.short_url.replace(/^https?:\/\//, ""),
       ),
       clicks,
     ),
