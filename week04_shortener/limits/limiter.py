@@ -27,6 +27,9 @@ from week04_shortener.limits.counters import (
     now_us,
 )
 
+Take = tuple[str, Policy, int]
+"""A name, what it takes of, and how many."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -101,19 +104,19 @@ class Limiter:
                 self._remember(policy, key, cost, decision, asked_us)
         return self._verdict(policy, decision, by)
 
-    async def take_all(self, takes: Sequence[tuple[str, Policy]]) -> list[Verdict]:
-        """Take one of each, up to the first that is refused, which is then the last verdict.
+    async def take_all(self, takes: Sequence[Take]) -> list[Verdict]:
+        """Take all of them, up to the first that is refused, which is then the last verdict.
 
         What was taken before that one stays taken. A refusal in memory comes before all else:
         none of the others is then asked or charged.
         """
-        for name, policy in takes:
-            known = self._remembered(policy, self._key(name), 1, self._clock())
+        for name, policy, cost in takes:
+            known = self._remembered(policy, self._key(name), cost, self._clock())
             if known is not None:
                 return [self._verdict(policy, known, "memory")]
         verdicts: list[Verdict] = []
-        for name, policy in takes:
-            verdicts.append(await self.take(name, policy))
+        for name, policy, cost in takes:
+            verdicts.append(await self.take(name, policy, cost))
             if not verdicts[-1].allowed:
                 break
         return verdicts

@@ -24,8 +24,9 @@ from week04_shortener.limits.algorithms import (
 )
 from week04_shortener.limits.counters import MAX_NAMES, CountersUnavailable, LocalCounters
 from week04_shortener.limits.headers import rate_limit_fields, refusal
-from week04_shortener.limits.limiter import Limiter, LimiterMetrics, Verdict
-from week04_shortener.limits.middleware import RateLimitMiddleware, Rules
+from week04_shortener.limits.limiter import Limiter, LimiterMetrics, Take, Verdict
+from week04_shortener.limits.middleware import RateLimitMiddleware
+from week04_shortener.limits.rules import RequestLimits, Rules
 
 pytestmark = pytest.mark.anyio
 
@@ -140,7 +141,7 @@ async def test_what_can_never_be_taken_is_the_callers_mistake() -> None:
 
 async def test_take_all_ends_at_the_first_refusal() -> None:
     site = Site()
-    takes: list[tuple[str, Policy]] = [("192.0.2.1", BUCKET), ("key", WINDOW)]
+    takes: list[Take] = [("192.0.2.1", BUCKET, 1), ("key", WINDOW, 1)]
     counts = []
     for _ in range(3):
         verdicts = await site.limiter.take_all(takes)
@@ -210,18 +211,19 @@ class Api:
         self.reached: list[str] = []
         self.app = FastAPI()
         trusted = [ipaddress.ip_network("127.0.0.1/32")]
-        self.app.add_middleware(
-            RateLimitMiddleware,
-            limiter=self.site.limiter,
-            rules=rules,
-            address_of=lambda scope: client_address(scope, trusted),
+        self.limits = RequestLimits(
+            self.site.limiter, rules, lambda scope: client_address(scope, trusted)
         )
+        self.app.add_middleware(RateLimitMiddleware, limits=self.limits)
         install(self.app, registry=CollectorRegistry(), trusted_proxies=trusted)
         methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
         self.app.add_api_route("/{path:path}", self._answer, methods=methods)
 
     async def _answer(self, request: Request, path: str) -> dict[str, str]:
         self.reached.append(f"{request.method} /{path}")
+        more = int(request.query_params.get("more", "0"))
+        if more:
+            await self.limits.charge(request, more)
         return {}
 
     async def send(
@@ -327,3 +329,27 @@ async def test_without_valkey_requests_go_on_within_the_replicas_own_limit() -> 
     api = Api(rules(writes=2))
     api.site.valkey.away = True
     assert await statuses(api, [("POST", "/shorten")] * 3) == [200, 200, 429]
+
+
+async def test_a_write_that_makes_many_links_is_charged_for_each() -> None:
+    api = Api(rules(writes=10, key_writes=8))
+    answer = await api.send("POST", "/api/v1/links/bulk?more=4", Authorization="Bearer KEY")
+    assert answer.status_code == 200
+    refused = await api.send("POST", "/api/v1/links/bulk?more=3", Authorization="Bearer KEY")
+    assert refused.status_code == 429
+    assert refused.json()["violated-policies"] == ["key-writes"]
+    assert refused.headers["ratelimit"].endswith('"key-writes";r=2;t=60')
+    assert len(refused.headers.get_list("ratelimit")) == 1
+
+
+async def test_a_write_larger_than_a_limit_takes_all_there_is() -> None:
+    api = Api(rules(writes=10))
+    assert (await api.send("POST", "/api/v1/links/import?more=5000")).status_code == 200
+    assert (await api.send("POST", "/shorten")).status_code == 429
+    api.site.clock.us += 10 * SECOND_US
+    assert (await api.send("POST", "/api/v1/links/import?more=5000")).status_code == 200
+
+
+async def test_a_limit_of_one_can_still_be_used() -> None:
+    api = Api(rules(writes=1))
+    assert (await api.send("POST", "/api/v1/links/import?more=50")).status_code == 200
