@@ -58,6 +58,9 @@ may outlive its retention by so much, and by the few minutes between two looks."
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
+MAX_REFILL_S = 30 * 86_400
+"""Longer than this a limit need not remember anybody."""
+
 
 class Settings(ServiceSettings):
     """All settings, checked and frozen. Only entry points make one."""
@@ -288,6 +291,11 @@ class Settings(ServiceSettings):
             raise ValueError(
                 "SHORTENER_DEDUPE_DAYS must exceed SHORTENER_CLICKS_RETENTION_DAYS by "
                 f"{SEGMENT_DAYS * 2:g} or more: what Kafka still has must be recognised"
+            )
+        if self.write_burst / self.writes_per_s > MAX_REFILL_S:
+            raise ValueError(
+                "SHORTENER_WRITE_BURST takes more than 30 days to come back at "
+                "SHORTENER_WRITES_PER_S: lower the one or raise the other"
             )
         if self.open_mode and not _is_loopback(self.public_base_url):
             raise ValueError(

@@ -4,6 +4,7 @@ import pytest
 
 from infra.service.settings import load_settings
 from week04_shortener.__main__ import COMMANDS, main
+from week04_shortener.limits.rules import rules_of
 from week04_shortener.settings import Settings
 
 NEEDED = {
@@ -75,6 +76,15 @@ def test_settings_that_contradict_each_other(
 ) -> None:
     monkeypatch.setenv("SHORTENER_RETRY_FIRST_S", "9")
     assert "SHORTENER_RETRY_FIRST_S must not exceed SHORTENER_RETRY_MOST_S" in refused(capsys)
+
+
+def test_a_burst_comes_back_within_a_month(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SHORTENER_WRITES_PER_S", "0.0007")
+    assert "SHORTENER_WRITE_BURST takes more than 30 days" in refused(capsys)
+    monkeypatch.setenv("SHORTENER_WRITE_BURST", "1000")
+    rules_of(load_settings(Settings))
 
 
 @pytest.mark.parametrize(
