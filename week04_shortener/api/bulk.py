@@ -59,6 +59,7 @@ async def bulk(
         raise refused("#/links", f"more than {most} links at once")
     wishes = [wish(item, parts) for item in body.links]
     news = [new for new in wishes if isinstance(new, NewLink)]
+    await parts.charge(request, len(news) - 1)
     made = iter(await make_many(parts, news, caller, request.state.request_id))
     outcomes = [next(made) if isinstance(new, NewLink) else new for new in wishes]
     count = sum(isinstance(outcome, Link) for outcome in outcomes)

@@ -78,13 +78,18 @@ class Bounds:
     import_rows: int = 5000
 
 
+async def unlimited(_request: HTTPConnection, _more: int) -> None:
+    """Charges nobody: for routes without limits in front of them."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """What the routes are made of; chosen by the entry point.
 
     `accept` gives the normal form of a target or raises `urls.BadUrl`; `hash_password` raises
     `passwords.BadPassword`; `caller_of` raises `Problem` 401. `secret` seals what clients bring
-    back.
+    back. `charge` takes from the caller's limits what a request makes beyond the one write it is,
+    and raises `Problem` 429.
     """
 
     links: Links
@@ -98,6 +103,7 @@ class Parts:
     public_base_url: str
     open_mode: bool = False
     bounds: Bounds = Bounds()
+    charge: Callable[[HTTPConnection, int], Awaitable[None]] = unlimited
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     @property

@@ -64,6 +64,7 @@ async def import_links(parts: TheParts, caller: TheCaller, request: Request) -> 
     _check_type(request.headers.get("content-type"))
     wishes = await _read(request, parts)
     news = [new for _line, new in wishes if isinstance(new, NewLink)]
+    await parts.charge(request, len(news) - 1)
     made = iter(await make_many(parts, news, caller, request.state.request_id))
     results = [
         _result(line, next(made) if isinstance(new, NewLink) else new, parts)
