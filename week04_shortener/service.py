@@ -3,27 +3,36 @@
 python -m week01_http_server --factory week04_shortener.service:create_app
 """
 
+import asyncio
 import contextlib
+import hashlib
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+from starlette.types import ASGIApp
 
 from infra.service import lifecycle
 from infra.service.health import Check
 from infra.service.lifecycle import CannotStart
 from infra.service.logs import configure_logging
-from infra.service.metrics import new_registry
+from infra.service.metrics import HttpMetrics, new_registry
 from infra.service.plumbing import install
+from infra.service.requests import RequestIds
 from infra.service.settings import load_settings
-from week04_shortener import passwords, urls
-from week04_shortener.api.parts import Bounds, Links
-from week04_shortener.api.parts import Parts as ApiParts
-from week04_shortener.api.routes import add_routes, body_limits
-from week04_shortener.app import ClickLog, Parts, add_redirect
+from week04_shortener import guarded as guards
+from week04_shortener import live, pages, passwords, targets
+from week04_shortener.access import AccessLog
+from week04_shortener.agents import Agents
+from week04_shortener.api import parts as wanted
+from week04_shortener.api import routes
+from week04_shortener.api.errors import problems
+from week04_shortener.blocklist import BlockList
 from week04_shortener.cache import (
     Cache,
     CacheAside,
@@ -34,22 +43,34 @@ from week04_shortener.cache import (
     Tiers,
     local_renewal_s,
 )
-from week04_shortener.callers import Callers
+from week04_shortener.callers import Callers, neighbourhood
 from week04_shortener.clicklog import ClickLogMetrics, ClickLogWriter
 from week04_shortener.codes import Codec
 from week04_shortener.database import Database, DatabaseMetrics, open_database
+from week04_shortener.draining import on_signal
 from week04_shortener.early import Early
 from week04_shortener.fills import FillMetrics, Fills
 from week04_shortener.keys import Keys
-from week04_shortener.lease import LeaseMetrics, Limits, SharedLease, Tokens
+from week04_shortener.lease import LeaseMetrics, SharedLease, Tokens
+from week04_shortener.lease import Limits as LeaseLimits
+from week04_shortener.limits.algorithms import SECOND_US, SlidingWindow
+from week04_shortener.limits.counters import ValkeyCounters, ValkeyLimits
+from week04_shortener.limits.limiter import Limiter, LimiterMetrics
 from week04_shortener.links import Entry
 from week04_shortener.local_cache import Local, LocalCache, LocalMetrics, NoLocalCache
+from week04_shortener.recorder import ClickLog, Recorder
+from week04_shortener.redirect import Redirects
 from week04_shortener.renewals import RenewalMetrics, Renewals
 from week04_shortener.settings import Settings
 from week04_shortener.singleflight import Flight, SingleFlight
 from week04_shortener.statistics import Statistics
 from week04_shortener.store import LinkStore
+from week04_shortener.targets import TargetRules, own_host
 from week04_shortener.valkey_cache import ValkeyCache
+from week04_shortener.visitors import Visitors
+from week04_shortener.visits import Visits
+
+SERVICE = "shortener-api"
 
 DESCRIPTION = """
 Short links, and what becomes of them: week 4 of the lab. Answers that are no success are problem
@@ -57,7 +78,7 @@ documents (RFC 9457). In the lab's open mode everything works without a key.
 """
 
 
-class Store(Links, Protocol):
+class Store(wanted.Links, live.Links, Protocol):
     """Links, and the lookup that the cache stands before."""
 
     async def entry_of(self, code: str) -> Entry: ...
@@ -94,7 +115,7 @@ def _cache(settings: Settings, registry: CollectorRegistry) -> SharedCache:
 
 
 def _lease(settings: Settings, tokens: Tokens, registry: CollectorRegistry) -> Lease[Entry]:
-    limits = Limits(settings.lease_ttl_s, settings.lease_wait_s)
+    limits = LeaseLimits(settings.lease_ttl_s, settings.lease_wait_s)
     return SharedLease(tokens, limits, LeaseMetrics(registry))
 
 
@@ -121,6 +142,28 @@ def _click_log(settings: Settings, registry: CollectorRegistry) -> ClickKeeper:
         lifecycle.refuse_start(error)
 
 
+def _block_list(settings: Settings, registry: CollectorRegistry) -> BlockList | None:
+    if settings.block_list is None:
+        return None
+    try:
+        return BlockList(settings.block_list, registry)
+    except CannotStart as error:
+        lifecycle.refuse_start(error)
+
+
+@contextlib.asynccontextmanager
+async def _kept_current(block_list: BlockList | None) -> AsyncIterator[None]:
+    """Changes of the list's file are seen for as long as the block lasts."""
+    if block_list is None:
+        yield
+        return
+    task = asyncio.create_task(block_list.keep_current())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
 @dataclass(frozen=True)
 class Makers:
     """How the parts are made that are the week's ideas. Claims put another in place of one."""
@@ -133,7 +176,7 @@ class Makers:
     click_log: Callable[[Settings, CollectorRegistry], ClickKeeper] = _click_log
 
 
-def create_app() -> FastAPI:
+def create_app() -> ASGIApp:
     """The API, for a server's ``--factory``. Starts whether or not its servers are there.
 
     What cannot be helped by waiting, settings and the click log's directory, ends the process
@@ -142,13 +185,16 @@ def create_app() -> FastAPI:
     return api(load_settings(Settings), Makers())
 
 
-def api(settings: Settings, make: Makers) -> FastAPI:
-    """The API out of the parts that `make` makes."""
-    registry = new_registry(configure_logging("shortener-api", settings.log_level))
+def api(settings: Settings, make: Makers) -> ASGIApp:
+    """The API out of the parts that `make` makes: the redirect in front, the rest behind it."""
+    sink = configure_logging(SERVICE, settings.log_level)
+    registry = new_registry(sink)
+    access_log = AccessLog(sink, service=SERVICE, wanted=settings.log_level in ("DEBUG", "INFO"))
+    metrics = HttpMetrics(registry)
     click_log = make.click_log(settings, registry)
     database = open_database(
         settings.database_url.get_secret_value(),
-        name="shortener-api",
+        name=SERVICE,
         pool_size=settings.database_pool_size,
         connect_timeout_s=settings.database_connect_timeout_s,
         timeout_s=settings.database_timeout_s,
@@ -156,32 +202,50 @@ def api(settings: Settings, make: Makers) -> FastAPI:
     )
     store = make.store(settings, database, registry)
     cache = make.cache(settings, registry)
-    renewals = Renewals(RenewalMetrics(registry))
-    fills = Fills(
-        store.entry_of,
-        most=settings.fills,
-        wait_s=settings.fill_wait_s,
-        metrics=FillMetrics(registry),
+    block_list = _block_list(settings, registry)
+    rules = TargetRules(
+        max_chars=settings.max_url_chars,
+        own=own_host(settings.public_base_url),
+        allow_private=settings.allow_private_targets,
+        is_blocked=block_list.has if block_list is not None else lambda _host: False,
     )
-    tiers = Tiers(
-        local=make.local(settings, registry),
-        cache=cache,
-        load=fills.entry_of,
-        flight=make.flight(),
-        lease=make.lease(settings, cache, registry),
-        lifetimes=_lifetimes(settings),
-        early=_early(settings),
-        renewals=renewals,
-        stale_s=settings.local_ttl_s,
+    renewals = Renewals(RenewalMetrics(registry))
+    lookup = CacheAside(
+        _tiers(settings, make, store, cache, renewals, registry), CacheMetrics(registry)
+    )
+    limiter = _limiter(settings, registry)
+    keys = Keys(database)
+    callers = Callers(keys, trusted=settings.trusted_proxies, open_mode=settings.open_mode)
+    statistics = Statistics(database)
+    board = live.Board(statistics, live.LiveMetrics(registry), max_streams=settings.max_streams)
+    agents = Agents()
+    visitors = Visitors(settings.visitor_key.get_secret_value().encode(), callers.address_of)
+    recorder = Recorder(click_log, agents, visitors, replica=settings.replica)
+    all_pages = pages.load()
+    guarded = guards.Guarded(
+        guards.Parts(
+            links=store,
+            visits=Visits(database),
+            agents=agents,
+            pages=all_pages,
+            metrics=guards.GuardedMetrics(registry),
+            verify=passwords.verify,
+            wait_s=_password_limit(settings, limiter),
+            address_of=callers.address_of,
+            follow=recorder.follow,
+        )
     )
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with database:
-            yield
-            await renewals.close()
+        with on_signal(board.end):
+            async with database, _kept_current(block_list):
+                yield
+                await renewals.close()
+        await limiter.close()
         await cache.close()
         click_log.close()
+        access_log.flush()
 
     app = FastAPI(
         title="Shortener",
@@ -202,31 +266,69 @@ def api(settings: Settings, make: Makers) -> FastAPI:
         trusted_proxies=settings.trusted_proxies,
         response_headers={"X-Replica": settings.replica},
         max_body_bytes=settings.max_body_bytes,
-        body_limits=body_limits(settings),
+        body_limits=routes.body_limits(settings),
+        metrics=metrics,
     )
-    lookup = CacheAside(tiers, CacheMetrics(registry))
-    add_routes(app, _api_parts(settings, store, lookup, database))
-    add_redirect(app, Parts(lookup, click_log, settings.replica))
-    return app
-
-
-def _api_parts(
-    settings: Settings, store: Store, lookup: CacheAside, database: Database
-) -> ApiParts:
-    keys = Keys(database)
-    callers = Callers(keys, trusted=settings.trusted_proxies, open_mode=settings.open_mode)
-    return ApiParts(
-        links=store,
+    routes.add_routes(
+        app,
+        wanted.Parts(
+            links=store,
+            lookup=lookup,
+            keys=keys,
+            statistics=statistics,
+            caller_of=callers.caller_of,
+            accept=partial(targets.accept, rules=rules),
+            hash_password=passwords.hash,
+            secret=_secret(settings.code_key, "cursors"),
+            public_base_url=settings.public_base_url,
+            open_mode=settings.open_mode,
+            bounds=wanted.Bounds(
+                bulk_links=settings.max_bulk_links, import_rows=settings.max_import_rows
+            ),
+        ),
+    )
+    live.add_live(
+        app,
+        live.Live(board, store, callers.caller_of),
+        problems(401, 404, 422, 429, 503),
+    )
+    pages.add_pages(app, all_pages)
+    return Redirects(
+        app,
         lookup=lookup,
-        keys=keys,
-        statistics=Statistics(database),
-        caller_of=callers.caller_of,
-        accept=lambda url: urls.accept(url, max_chars=settings.max_url_chars),
-        hash_password=passwords.hash,
-        secret=settings.code_key.get_secret_value().encode(),
-        public_base_url=settings.public_base_url,
-        open_mode=settings.open_mode,
-        bounds=Bounds(settings.max_bulk_links, settings.max_import_rows),
+        guarded=guarded,
+        recorder=recorder,
+        ids=RequestIds(settings.trusted_proxies),
+        metrics=metrics,
+        access_log=access_log,
+        replica=settings.replica,
+    )
+
+
+def _tiers(
+    settings: Settings,
+    make: Makers,
+    store: Store,
+    cache: SharedCache,
+    renewals: Renewals,
+    registry: CollectorRegistry,
+) -> Tiers:
+    fills = Fills(
+        store.entry_of,
+        most=settings.fills,
+        wait_s=settings.fill_wait_s,
+        metrics=FillMetrics(registry),
+    )
+    return Tiers(
+        local=make.local(settings, registry),
+        cache=cache,
+        load=fills.entry_of,
+        flight=make.flight(),
+        lease=make.lease(settings, cache, registry),
+        lifetimes=_lifetimes(settings),
+        early=_early(settings),
+        renewals=renewals,
+        stale_s=settings.local_ttl_s,
     )
 
 
@@ -241,3 +343,34 @@ def _lifetimes(settings: Settings) -> Lifetimes:
 
 def _early(settings: Settings) -> Early:
     return Early(settings.early_refresh, random.random)
+
+
+def _limiter(settings: Settings, registry: CollectorRegistry) -> Limiter:
+    limits = ValkeyLimits(
+        timeout_s=settings.cache_timeout_s,
+        pool_size=settings.cache_pool_size,
+        failures_to_open=settings.cache_failures_to_open,
+        open_s=settings.cache_open_s,
+    )
+    counters = ValkeyCounters(settings.valkey_url.get_secret_value(), limits, registry)
+    return Limiter(
+        counters, LimiterMetrics(registry), secret=_secret(settings.visitor_key, "limits")
+    )
+
+
+def _password_limit(
+    settings: Settings, limiter: Limiter
+) -> Callable[[str, str], Awaitable[float | None]]:
+    policy = SlidingWindow("passwords", settings.password_tries, 60 * SECOND_US)
+
+    async def wait_s(code: str, address: str) -> float | None:
+        verdict = await limiter.take(f"{code} {neighbourhood(address)}", policy)
+        return None if verdict.allowed else verdict.retry_after_s
+
+    return wait_s
+
+
+def _secret(key: SecretStr, purpose: str) -> bytes:
+    """A secret for one purpose out of a key that serves several (RFC 7693: keyed BLAKE2b)."""
+    data = purpose.encode("ascii")
+    return hashlib.blake2b(data, key=key.get_secret_value().encode(), digest_size=32).digest()

@@ -12,8 +12,8 @@ import sys
 from datetime import UTC, datetime
 
 import asyncpg
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Gauge
+from starlette.types import ASGIApp
 
 from infra.service import lifecycle
 from infra.service.logs import configure_logging
@@ -58,33 +58,33 @@ _WRITE = """
 # ---- API
 
 
-def links_in_memory() -> FastAPI:
+def links_in_memory() -> ASGIApp:
     """Replicas that keep links to themselves."""
     return api(load_settings(Settings), Makers(store=_memory_store))
 
 
-def without_cache() -> FastAPI:
+def without_cache() -> ASGIApp:
     """Replicas that ask the database each time."""
     parts = Makers(cache=lambda *_: NoCache(), local=lambda *_: NoLocalCache(), lease=_no_lease)
     return api(load_settings(Settings), parts)
 
 
-def without_flight() -> FastAPI:
+def without_flight() -> ASGIApp:
     """Replicas in which everybody who misses asks the database."""
     return api(load_settings(Settings), Makers(flight=NoSingleFlight, lease=_no_lease))
 
 
-def flight_alone() -> FastAPI:
+def flight_alone() -> ASGIApp:
     """Replicas that know nothing of each other's misses."""
     return api(load_settings(Settings), Makers(lease=_no_lease))
 
 
-def lease_alone() -> FastAPI:
+def lease_alone() -> ASGIApp:
     """Replicas in which everybody who misses tries to get the lease."""
     return api(load_settings(Settings), Makers(flight=NoSingleFlight))
 
 
-def clicks_in_memory() -> FastAPI:
+def clicks_in_memory() -> ASGIApp:
     """Replicas that answer first and hand the click to Kafka's producer afterwards."""
     return api(load_settings(Settings), Makers(click_log=_memory_log))
 
@@ -151,6 +151,8 @@ class MemoryLog:
         if self._task is None:
             self._task = asyncio.create_task(self._send_all())
         return True
+
+    def lose(self, error: Exception) -> None: ...
 
     async def check(self) -> None: ...
 
