@@ -247,11 +247,11 @@ export function showKey(onChanged) {
     }
   };
   const copyIt = make("button", { type: "button" }, "Copy");
-  copyIt.addEventListener("click", () => copy(key, copyIt));
+  copyIt.addEventListener("click", () => copy(key, copyIt, shown));
   open(
     "API key",
     make("p", {}, "Links made here belong to this key, which this browser keeps. Use it on another device to see them there."),
     make("div", { class: "result" }, shown),
-    ends(make("button", { type: "button", click: other }, "Use another"), key ? copyIt : "", closing()),
+    ends(make("button", { type: "button", click: other }, "Change"), key ? copyIt : "", closing()),
   );
 }

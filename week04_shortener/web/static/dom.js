@@ -25,14 +25,14 @@ export function say(text) {
   wiping = setTimeout(() => (status.textContent = ""), 4000);
 }
 
-/** Copies `text`; where the browser keeps the clipboard from pages (plain HTTP), says how to. */
-export async function copy(text, button) {
+/** Copies `text`. Where the browser keeps the clipboard from pages (plain HTTP), selects `shown`. */
+export async function copy(text, button, shown) {
   try {
     await navigator.clipboard.writeText(text);
     say(`Copied ${text}`);
     flash(button, "Copied");
   } catch {
-    getSelection().selectAllChildren(button.closest("li, .result").querySelector(".short"));
+    getSelection().selectAllChildren(shown);
     say("Selected: copy it with your keyboard.");
     flash(button, "Selected");
   }

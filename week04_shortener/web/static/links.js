@@ -68,7 +68,12 @@ function put(link, where) {
 
 function row(link) {
   const copying = make("button", { type: "button", "aria-label": `Copy ${link.short_url}` }, "Copy");
-  copying.addEventListener("click", () => copy(link.short_url, copying));
+  const short = make(
+    "a",
+    { class: "short", href: link.short_url, target: "_blank", rel: "noreferrer" },
+    link.short_url.replace(/^https?:\/\//, ""),
+  );
+  copying.addEventListener("click", () => copy(link.short_url, copying, short));
   const action = (name, act, style = "") =>
     make(
       "button",
@@ -85,16 +90,7 @@ function row(link) {
   return make(
     "li",
     { "data-code": link.code },
-    make(
-      "div",
-      { class: "line" },
-      make(
-        "a",
-        { class: "short", href: link.short_url, target: "_blank", rel: "noreferrer" },
-        link.short_url.replace(/^https?:\/\//, ""),
-      ),
-      counter(counts.get(link.code)),
-    ),
+    make("div", { class: "line" }, short, counter(counts.get(link.code))),
     make("p", { class: "target", title: link.url }, link.url),
     badges(link),
     make(
@@ -123,7 +119,7 @@ function badges(link) {
   );
 }
 
-export function counter(clicks) {
+function counter(clicks) {
   return make("span", { class: "clicks" }, ...counterText(clicks));
 }
 

@@ -52,23 +52,19 @@ function wanted(url) {
 
 function show(link) {
   const copying = make("button", { type: "button", class: "primary" }, "Copy");
-  copying.addEventListener("click", () => copy(link.short_url, copying));
+  const short = make(
+    "a",
+    { class: "short", href: link.short_url, target: "_blank", rel: "noreferrer" },
+    link.short_url.replace(/^https?:\/\//, ""),
+  );
+  copying.addEventListener("click", () => copy(link.short_url, copying, short));
   const clicks = make("span", { class: "clicks" }, ...counterText(0));
   watchToo.code = link.code;
   watchToo.show = (number) => clicks.replaceChildren(...counterText(number));
   const result = byId("result");
   result.hidden = false;
   result.replaceChildren(
-    make(
-      "div",
-      { class: "line" },
-      make(
-        "a",
-        { class: "short", href: link.short_url, target: "_blank", rel: "noreferrer" },
-        link.short_url.replace(/^https?:\/\//, ""),
-      ),
-      clicks,
-    ),
+    make("div", { class: "line" }, short, clicks),
     make("p", { class: "target", title: link.url }, link.url),
     make(
       "div",
