@@ -8,7 +8,7 @@ from typing import Final
 from infra.evidence import Figures, Lab, Mechanism, claim
 from infra.lab.site import Site
 from week04_shortener.checks.inside import empty_cache, lookups
-from week04_shortener.checks.stands import WEEK, WITHOUT_CACHE
+from week04_shortener.checks.stands import PATIENT, WITHOUT_CACHE
 from week04_shortener.checks.traffic import follow, follow_all, make_links
 
 LINKS: Final = 50
@@ -29,7 +29,7 @@ class CacheAside:
     async def measure(self, lab: Lab, mechanism: Mechanism) -> Figures:
         site: Site = lab.running().site
         random = Random(lab.seed)
-        stand = WEEK if mechanism is Mechanism.ON else WITHOUT_CACHE
+        stand = PATIENT if mechanism is Mechanism.ON else WITHOUT_CACHE
         door = site.url(stand.front)
         targets = [f"https://example.org/cache/{lab.seed}/{number}" for number in range(LINKS)]
         links = await make_links(door, targets)

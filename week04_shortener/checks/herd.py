@@ -17,6 +17,7 @@ from week04_shortener.checks.inside import (
     empty_cache,
     links_locked,
     lookups,
+    told,
 )
 from week04_shortener.checks.stands import (
     FLIGHT_ALONE,
@@ -89,6 +90,7 @@ class Herd:
     async def measure(self, lab: Lab, mechanism: Tier) -> Figures:
         stand = STANDS[mechanism]
         links = await _links(lab, stand)
+        await told(lab.running().site)
         lab.say("restarting Valkey")
         await lab.running().kill("valkey")
         await lab.running().start(["valkey"])

@@ -38,6 +38,8 @@ _LOOKUPS = r"""
     WHERE d.datname = $1 AND s.query = $2
 """
 
+_UNTOLD = "SELECT count(*) FROM outbox WHERE destination = 'cache'"
+
 
 @contextlib.asynccontextmanager
 async def superuser(site: Site, database: str = "postgres") -> AsyncIterator[asyncpg.Connection]:
@@ -72,8 +74,20 @@ async def links_locked(site: Site) -> AsyncIterator[None]:
         yield
 
 
+async def told(site: Site) -> None:
+    """Wait until the relay has told the cache of each link that was made or changed: an entry that
+    it brings later would fill a cache that a claim has just emptied."""
+
+    async def all_told() -> bool:
+        async with superuser(site, postgres.database) as connection:
+            return not await connection.fetchval(_UNTOLD)
+
+    await eventually("the relay has told of all changes", all_told)
+
+
 async def empty_cache(site: Site) -> None:
-    """Remove everything from Valkey."""
+    """Remove everything from Valkey, and let nothing come but what lookups bring."""
+    await told(site)
     client = Redis.from_url(f"redis://{site.address('valkey')}/0", socket_timeout=TIMEOUT_S)
     try:
         await client.flushall()

@@ -11,7 +11,7 @@ from typing import Final
 
 from benchmarks.client import Plan, Request, parse_target, run
 from infra.evidence import Figures, Lab, claim
-from week04_shortener.checks.inside import links_locked, lookups
+from week04_shortener.checks.inside import links_locked, lookups, told
 from week04_shortener.checks.stands import WEEK, WITHOUT_FLIGHT
 from week04_shortener.checks.traffic import Followed, follow, make_links
 from week04_shortener.checks.zipf import Zipf
@@ -61,6 +61,7 @@ class Restart:
         door = site.url((WEEK if mechanism is Tier.ALL else WITHOUT_FLIGHT).front)
         targets = [f"https://example.org/restart/{lab.seed}/{number}" for number in range(LINKS)]
         links = await make_links(door, targets)
+        await told(site)
         random, ranks = Random(lab.seed), Zipf(LINKS)
         target, _ = parse_target(door)
         followed, stop = Followed(), asyncio.Event()

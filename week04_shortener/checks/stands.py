@@ -17,6 +17,7 @@ HURRIED_FORWARDER = "forwarder-hurried"
 
 _FIRST_PORT = 20
 _PORTS_EACH = 3
+_FIRST_ALONE = 70
 _CONNECTIONS = "250"
 """Each replica may open as many as its pool has, and here are more replicas than in `up`."""
 
@@ -90,11 +91,11 @@ def _servers() -> list[Server]:
 
 
 def _alone() -> list[Server]:
-    """Those without a front door of their own, below the stands' ports."""
+    """Those without a front door of their own."""
     return [
-        replica(AWAITS_KAFKA.front, 15, f"{CARELESS}:awaits_kafka"),
-        _forwarder(FORWARDER, 16, PATIENT.replicas[0], {}),
-        _forwarder(HURRIED_FORWARDER, 17, PATIENT.replicas[1], _HURRY),
+        replica(AWAITS_KAFKA.front, _FIRST_ALONE, f"{CARELESS}:awaits_kafka"),
+        _forwarder(FORWARDER, _FIRST_ALONE + 1, PATIENT.replicas[0], {}),
+        _forwarder(HURRIED_FORWARDER, _FIRST_ALONE + 2, PATIENT.replicas[1], _HURRY),
     ]
 
 
