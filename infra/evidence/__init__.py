@@ -30,7 +30,7 @@ What an author must know:
   may override the fixture `lab_topology` with a topology that has such services.
 - A ladder is a StrEnum of the claim's own given as `passes=[...]` and `controls=[...]`; every
   member is one of the two.
-- `lab` has `.url`, `.dsn`, `.engine`, `.site`, `.seed` and `.say("what is happening")`. With
+- `lab` has `.url`, `.dsn`, `.engine`, `.site`, `.seed`, `.deep` and `.say("what happens")`. With
   needs={"url"} or {"url", "dsn"} the claim also runs against somebody's own service (TARGET=),
   where engine and site are None and there are no controls; the first of `passes` is measured.
 - By default the first seed runs once; DEEP=1 runs all `repetitions` of all `seeds`. A check of all

@@ -33,6 +33,7 @@ class Lab:
         engine: the verbs on the running week; None against a target.
         site: its ports, folders and secrets; None against a target.
         seed: for everything random in the run.
+        deep: whether time is no matter: a fault may last as long as it would, a table be as large.
         say: one line of progress, shown beside the claim's name.
     """
 
@@ -41,6 +42,7 @@ class Lab:
     engine: LocalEngine | None = None
     site: Site | None = None
     seed: int = 1
+    deep: bool = False
     say: Say = unheard
 
     def running(self) -> LocalEngine:

@@ -10,6 +10,7 @@ import inspect
 import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,7 +191,7 @@ def _check(request: pytest.FixtureRequest) -> None:
     runs: list[Run] = []
     if planned:
         try:
-            found: Lab = request.getfixturevalue("lab")
+            found: Lab = replace(request.getfixturevalue("lab"), deep=session.scope.deep)
         except LabError as error:
             session.partial = True
             pytest.exit(f"the servers did not start: {error}", returncode=1)
