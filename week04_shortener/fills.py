@@ -61,13 +61,14 @@ class Fills:
 
     async def entry_of(self, code: str) -> Entry:
         """The entry of `code`. Raises `Busy`, and what `load` raises."""
-        async with self._turn():
+        async with self.turn():
             with self._metrics.under_way.track_inprogress():
                 return await self._load(code)
 
     @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        # A turn is the block's, not the task's that happens to run it.
+    async def turn(self) -> AsyncIterator[None]:
+        """A turn for the length of the block. Raises `Busy`."""
+        # It is the block's, not the task's that happens to run it.
         owner = object()
         try:
             with self._metrics.waiting.track_inprogress():

@@ -113,6 +113,8 @@ class Replica:
         entries: int = 100,
         beta: float = 0.0,
         random: Callable[[], float] = lambda: 0.0,
+        local: Local | None = None,
+        aside: type[CacheAside] = CacheAside,
         **links: Entry,
     ) -> None:
         self.clock = clock or Clock()
@@ -122,11 +124,9 @@ class Replica:
         self.registry = CollectorRegistry()
         early = Early(beta, random)
         renew_s = early.horizon_s(local_renewal_s(STALE_S))
-        self.local: Local = (
-            LocalCache(entries=entries, ttl_s=STALE_S, renew_s=renew_s)
-            if entries
-            else NoLocalCache()
-        )
+        if local is None and entries:
+            local = LocalCache(entries=entries, ttl_s=STALE_S, renew_s=renew_s)
+        self.local: Local = NoLocalCache() if local is None else local
         self.renewals = Renewals(RenewalMetrics(self.registry), most=4)
         tiers = Tiers(
             local=self.local,
@@ -141,7 +141,7 @@ class Replica:
             now=self.clock,
             wall=self.clock,
         )
-        self.aside = CacheAside(tiers, CacheMetrics(self.registry))
+        self.aside = aside(tiers, CacheMetrics(self.registry))
 
     async def ask(self, code: str = "abc") -> Entry:
         """What a redirect does."""

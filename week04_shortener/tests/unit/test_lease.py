@@ -82,6 +82,9 @@ class Replica:
     async def ask(self) -> str:
         return await self.lease.do("key", self._work, self.world.look)
 
+    async def work_alone(self) -> None:
+        await self.lease.alone("key", self._work)
+
     def ended(self, result: str) -> float:
         name = "shortener_lease_total"
         return self.registry.get_sample_value(name, {"result": result}) or 0
@@ -229,3 +232,43 @@ async def test_without_a_lease_everybody_works() -> None:
     lease: NoLease[str] = NoLease()
     answers = [await lease.do("key", replica._work, world.look) for _ in range(3)]
     assert (answers, replica.works) == (["value"] * 3, 3)
+
+
+async def test_alone_one_works_and_the_others_leave_it_at_once() -> None:
+    world = World()
+    first, second = Replica(world, "a"), Replica(world, "b")
+    first.gate.clear()
+    working = asyncio.create_task(first.work_alone())
+    await settle()
+    await second.work_alone()
+    assert (first.works, second.works, world.slept) == (1, 0, [])
+    first.gate.set()
+    await working
+    assert world.tokens == {}
+    await second.work_alone()
+    assert second.works == 1
+
+
+async def test_alone_without_valkey_nobody_works() -> None:
+    """It is the renewal of something that lies there."""
+    world = World(away=True)
+    replica = Replica(world, "a")
+    await replica.work_alone()
+    assert replica.works == 0
+
+
+async def test_alone_an_error_is_raised_and_leaves_the_lease_to_the_next() -> None:
+    world = World()
+    replica = Replica(world, "a")
+    replica.error = ConnectionError("gone")
+    with pytest.raises(ConnectionError):
+        await replica.work_alone()
+    assert world.tokens == {}
+
+
+async def test_alone_without_a_lease_everybody_works() -> None:
+    replica = Replica(World(), "a")
+    lease: NoLease[str] = NoLease()
+    for _ in range(3):
+        await lease.alone("key", replica._work)
+    assert replica.works == 3
