@@ -53,9 +53,10 @@ from week04_shortener.fills import FillMetrics, Fills
 from week04_shortener.keys import Keys
 from week04_shortener.lease import LeaseMetrics, SharedLease, Tokens
 from week04_shortener.lease import Limits as LeaseLimits
-from week04_shortener.limits.algorithms import SECOND_US, SlidingWindow
 from week04_shortener.limits.counters import ValkeyCounters, ValkeyLimits
 from week04_shortener.limits.limiter import Limiter, LimiterMetrics
+from week04_shortener.limits.middleware import RateLimitMiddleware
+from week04_shortener.limits.rules import RequestLimits, passwords_of, rules_of
 from week04_shortener.links import Entry
 from week04_shortener.local_cache import Local, LocalCache, LocalMetrics, NoLocalCache
 from week04_shortener.recorder import ClickLog, Recorder
@@ -151,6 +152,19 @@ def _block_list(settings: Settings, registry: CollectorRegistry) -> BlockList | 
         lifecycle.refuse_start(error)
 
 
+def _limiter(settings: Settings, registry: CollectorRegistry) -> Limiter:
+    limits = ValkeyLimits(
+        timeout_s=settings.cache_timeout_s,
+        pool_size=settings.cache_pool_size,
+        failures_to_open=settings.cache_failures_to_open,
+        open_s=settings.cache_open_s,
+    )
+    counters = ValkeyCounters(settings.valkey_url.get_secret_value(), limits, registry)
+    return Limiter(
+        counters, LimiterMetrics(registry), secret=_secret(settings.visitor_key, "limits")
+    )
+
+
 @contextlib.asynccontextmanager
 async def _kept_current(block_list: BlockList | None) -> AsyncIterator[None]:
     """Changes of the list's file are seen for as long as the block lasts."""
@@ -174,6 +188,8 @@ class Makers:
     flight: Callable[[], Flight[Dated]] = SingleFlight
     lease: Callable[[Settings, Tokens, CollectorRegistry], Lease[Entry]] = _lease
     click_log: Callable[[Settings, CollectorRegistry], ClickKeeper] = _click_log
+    limiter: Callable[[Settings, CollectorRegistry], Limiter] = _limiter
+    visits: Callable[[Database], guards.Visits] = Visits
 
 
 def create_app() -> ASGIApp:
@@ -213,9 +229,10 @@ def api(settings: Settings, make: Makers) -> ASGIApp:
     lookup = CacheAside(
         _tiers(settings, make, store, cache, renewals, registry), CacheMetrics(registry)
     )
-    limiter = _limiter(settings, registry)
+    limiter = make.limiter(settings, registry)
     keys = Keys(database)
     callers = Callers(keys, trusted=settings.trusted_proxies, open_mode=settings.open_mode)
+    limits = RequestLimits(limiter, rules_of(settings), callers.address_of)
     statistics = Statistics(database)
     board = live.Board(statistics, live.LiveMetrics(registry), max_streams=settings.max_streams)
     agents = Agents()
@@ -225,7 +242,7 @@ def api(settings: Settings, make: Makers) -> ASGIApp:
     guarded = guards.Guarded(
         guards.Parts(
             links=store,
-            visits=Visits(database),
+            visits=make.visits(database),
             agents=agents,
             pages=all_pages,
             metrics=guards.GuardedMetrics(registry),
@@ -255,6 +272,8 @@ def api(settings: Settings, make: Makers) -> ASGIApp:
         docs_url=None,  # the page is the API's own, without the internet
         redoc_url=None,
     )
+    # Added first, and so the innermost: what it refuses is named, logged and counted.
+    app.add_middleware(RateLimitMiddleware, limits=limits)
     install(
         app,
         registry=registry,
@@ -285,6 +304,7 @@ def api(settings: Settings, make: Makers) -> ASGIApp:
             bounds=wanted.Bounds(
                 bulk_links=settings.max_bulk_links, import_rows=settings.max_import_rows
             ),
+            charge=limits.charge,
         ),
     )
     live.add_live(
@@ -345,23 +365,10 @@ def _early(settings: Settings) -> Early:
     return Early(settings.early_refresh, random.random)
 
 
-def _limiter(settings: Settings, registry: CollectorRegistry) -> Limiter:
-    limits = ValkeyLimits(
-        timeout_s=settings.cache_timeout_s,
-        pool_size=settings.cache_pool_size,
-        failures_to_open=settings.cache_failures_to_open,
-        open_s=settings.cache_open_s,
-    )
-    counters = ValkeyCounters(settings.valkey_url.get_secret_value(), limits, registry)
-    return Limiter(
-        counters, LimiterMetrics(registry), secret=_secret(settings.visitor_key, "limits")
-    )
-
-
 def _password_limit(
     settings: Settings, limiter: Limiter
 ) -> Callable[[str, str], Awaitable[float | None]]:
-    policy = SlidingWindow("passwords", settings.password_tries, 60 * SECOND_US)
+    policy = passwords_of(settings)
 
     async def wait_s(code: str, address: str) -> float | None:
         verdict = await limiter.take(f"{code} {neighbourhood(address)}", policy)
