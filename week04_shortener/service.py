@@ -238,7 +238,7 @@ def api(settings: Settings, make: Makers) -> ASGIApp:
     agents = Agents()
     visitors = Visitors(settings.visitor_key.get_secret_value().encode(), callers.address_of)
     recorder = Recorder(click_log, agents, visitors, replica=settings.replica)
-    all_pages = pages.load()
+    all_pages = _pages()
     guarded = guards.Guarded(
         guards.Parts(
             links=store,
@@ -350,6 +350,13 @@ def _tiers(
         renewals=renewals,
         stale_s=settings.local_ttl_s,
     )
+
+
+def _pages() -> pages.Pages:
+    try:
+        return pages.load()
+    except CannotStart as error:
+        lifecycle.refuse_start(error)
 
 
 def _lifetimes(settings: Settings) -> Lifetimes:
