@@ -12,12 +12,14 @@ import contextlib
 import fcntl
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from infra.service.lifecycle import CannotStart
 from infra.service.retry import brief
@@ -88,17 +90,23 @@ def lock_directory(directory: Path, role: str) -> int:
     return fd
 
 
-class ClickLogMetrics:
-    """What the writer counts."""
+class ClickLogMetrics(Collector):
+    """What the writer counts; plain numbers, because a redirect waits while it does."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.written = Counter(
-            "shortener_clicks_logged_total", "Clicks written to the log.", registry=registry
+        self.written = 0
+        self.lost = 0
+        registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """The numbers of now."""
+        yield CounterMetricFamily(
+            "shortener_clicks_logged", "Clicks written to the log.", value=self.written
         )
-        self.lost = Counter(
-            "shortener_clicks_lost_total",
+        yield CounterMetricFamily(
+            "shortener_clicks_lost",
             "Clicks that could not be written to the log.",
-            registry=registry,
+            value=self.lost,
         )
 
 
@@ -144,13 +152,13 @@ class ClickLogWriter:
         if self._failing:
             self._failing = False
             self._log.info("click log can be written again")
-        self._metrics.written.inc()
+        self._metrics.written += 1
         return True
 
     def lose(self, error: Exception) -> None:
         """Count a click that was lost, and log it if it is the first for now."""
         self._note_failure(error)
-        self._metrics.lost.inc()
+        self._metrics.lost += 1
 
     async def check(self) -> None:
         """Raise if the last click could not be written. For the readiness report."""

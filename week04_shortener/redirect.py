@@ -75,7 +75,7 @@ class Redirects:
         self._id_of = ids.of
         self._metrics = metrics
         self._answered = {
-            method: metrics.prepared(method, ROUTE, "302") for method in ("GET", "HEAD")
+            method: metrics.series(method, ROUTE, "302") for method in ("GET", "HEAD")
         }
         self._write_line = access_log.write
         self._replica = (b"x-replica", replica.encode("latin-1"))

@@ -1,14 +1,19 @@
 """Prometheus metrics of an HTTP service, in a registry of its own."""
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
 )
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from infra.service.logs import LineSink
 
@@ -16,6 +21,8 @@ LATENCY_BUCKETS_S = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
 """Upper bounds in seconds. The finest is below a cache hit, the largest above every timeout."""
+
+_BOUNDS = [*map(str, LATENCY_BUCKETS_S), "+Inf"]
 
 KNOWN_METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"}
@@ -40,64 +47,102 @@ def new_registry(log: LineSink | None = None) -> CollectorRegistry:
     return registry
 
 
-class HttpMetrics:
+class Series:
+    """Requests with the same method, route and status: how many, and how long they took.
+
+    `began` and `ended` are for a route so hot that looking up its series costs too much.
+    """
+
+    __slots__ = ("_active", "_method", "seconds", "within")
+
+    def __init__(self, active: dict[str, int], method: str) -> None:
+        self._active = active
+        self._method = method
+        self.within = [0] * (len(LATENCY_BUCKETS_S) + 1)
+        self.seconds = 0.0
+
+    def began(self) -> None:
+        """A request's head was read."""
+        self._active[self._method] += 1
+
+    def ended(self, seconds: float) -> None:
+        """A request was answered."""
+        self._active[self._method] -= 1
+        self.within[bisect_left(LATENCY_BUCKETS_S, seconds)] += 1
+        self.seconds += seconds
+
+
+class HttpMetrics(Collector):
     """Requests counted, timed and currently active.
 
     Labels are bounded: the method is a known one or OTHER, the route is the template a router
     matched or ``unmatched``, never the path a client sent.
+
+    Kept as plain numbers and put into the library's form when somebody asks: the library's own
+    take a lock at each of the five steps of a request, as much work as a cached answer itself.
+    One thread, the event loop's, may count.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        labels = ("method", "route", "status")
-        self._requests = Counter(
-            "http_requests_total", "HTTP requests answered.", labels, registry=registry
-        )
-        self._seconds = Histogram(
-            "http_request_duration_seconds",
-            "From the request's head to the end of its response.",
-            labels,
-            buckets=LATENCY_BUCKETS_S,
-            registry=registry,
-        )
-        self._active = Gauge(
-            "http_requests_active", "HTTP requests in progress.", ("method",), registry=registry
-        )
+        self._active: dict[str, int] = {}
+        self._series: dict[tuple[str, str, str], Series] = {}
+        registry.register(self)
 
     def began(self, method: str) -> None:
         """A request's head was read."""
-        self._active.labels(bounded_method(method)).inc()
+        method = bounded_method(method)
+        self._active[method] = self._active.get(method, 0) + 1
 
     def ended(self, method: str, route: str, status: str, seconds: float) -> None:
         """A request was answered; `status` is its code, or ``aborted`` when none was sent."""
-        method = bounded_method(method)
-        self._active.labels(method).dec()
-        self._requests.labels(method, route, status).inc()
-        self._seconds.labels(method, route, status).observe(seconds)
+        self.series(method, route, status).ended(seconds)
 
-    def prepared(self, method: str, route: str, status: str) -> "PreparedMetrics":
-        """The same for one method, route and status, looked up beforehand: for a hot path."""
-        method = bounded_method(method)
-        return PreparedMetrics(
-            self._active.labels(method),
-            self._requests.labels(method, route, status),
-            self._seconds.labels(method, route, status),
-        )
+    def series(self, method: str, route: str, status: str) -> Series:
+        """What is counted of all requests that have these labels."""
+        labels = bounded_method(method), route, status
+        found = self._series.get(labels)
+        if found is None:
+            self._active.setdefault(labels[0], 0)
+            found = self._series[labels] = Series(self._active, labels[0])
+        return found
+
+    def describe(self) -> Iterator[Metric]:
+        """The names, which nobody else may use in the registry."""
+        return iter((_requests(), _durations(), _in_progress()))
+
+    def collect(self) -> Iterator[Metric]:
+        """The numbers of now."""
+        requests, durations, in_progress = _requests(), _durations(), _in_progress()
+        for labels, series in self._series.items():
+            within = list(accumulate(series.within))
+            if within[-1]:
+                requests.add_metric(labels, within[-1])
+                buckets = list(zip(_BOUNDS, within, strict=True))
+                durations.add_metric(labels, buckets, series.seconds)
+        for method, number in self._active.items():
+            in_progress.add_metric((method,), number)
+        return iter((requests, durations, in_progress))
 
 
-class PreparedMetrics:
-    """Counts requests that all have the same labels; looking them up costs more than counting."""
+_LABELS = ("method", "route", "status")
 
-    def __init__(self, active: Gauge, requests: Counter, seconds: Histogram) -> None:
-        self.began = active.inc
-        self._active = active
-        self._requests = requests
-        self._seconds = seconds
 
-    def ended(self, seconds: float) -> None:
-        """A request was answered."""
-        self._active.dec()
-        self._requests.inc()
-        self._seconds.observe(seconds)
+def _requests() -> CounterMetricFamily:
+    return CounterMetricFamily("http_requests", "HTTP requests answered.", labels=_LABELS)
+
+
+def _durations() -> HistogramMetricFamily:
+    return HistogramMetricFamily(
+        "http_request_duration_seconds",
+        "From the request's head to the end of its response.",
+        labels=_LABELS,
+    )
+
+
+def _in_progress() -> GaugeMetricFamily:
+    return GaugeMetricFamily(
+        "http_requests_active", "HTTP requests in progress.", labels=("method",)
+    )
 
 
 def bounded_method(method: str) -> str:

@@ -9,14 +9,21 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from prometheus_client import CollectorRegistry
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from structlog.testing import capture_logs
 
 from infra.service.health import Check
-from infra.service.metrics import HttpMetrics
+from infra.service.metrics import LATENCY_BUCKETS_S, HttpMetrics
 from infra.service.plumbing import install
 from infra.service.problems import Problem
 from infra.service.validation import answer_validation_error
@@ -24,6 +31,7 @@ from infra.service.validation import answer_validation_error
 pytestmark = pytest.mark.anyio
 
 ID = "0123456789abcdef0123456789abcdef"
+BOUNDS = ("0.001", "0.0025", "10.0", "+Inf")
 
 
 class Lamp(BaseModel):
@@ -139,24 +147,61 @@ async def test_nobody_is_trusted_by_default() -> None:
     assert response.headers["x-request-id"] != ID
 
 
-def test_prepared_metrics_count_as_the_others_do() -> None:
+def test_a_series_counts_as_the_others_do() -> None:
     registry = CollectorRegistry()
     metrics = HttpMetrics(registry)
-    prepared = metrics.prepared("GET", "/{code}", "302")
+    series = metrics.series("GET", "/{code}", "302")
     labels = {"method": "GET", "route": "/{code}", "status": "302"}
 
-    def value(name: str, **more: str) -> float | None:
-        return registry.get_sample_value(name, {**more})
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(name, labels)
 
-    prepared.began()
-    assert value("http_requests_active", method="GET") == 1
-    prepared.ended(0.003)
+    assert value("http_requests_total", **labels) is None
+    series.began()
     metrics.began("GET")
-    metrics.ended("GET", "/{code}", "302", 0.003)
+    assert value("http_requests_active", method="GET") == 2
+    series.ended(0.0025)
+    metrics.ended("GET", "/{code}", "302", 99.0)
     assert value("http_requests_active", method="GET") == 0
     assert value("http_requests_total", **labels) == 2
-    assert value("http_request_duration_seconds_bucket", le="0.0025", **labels) == 0
-    assert value("http_request_duration_seconds_bucket", le="0.005", **labels) == 2
+    name = "http_request_duration_seconds"
+    within = {bound: value(f"{name}_bucket", le=bound, **labels) for bound in BOUNDS}
+    assert within == {"0.001": 0, "0.0025": 1, "10.0": 1, "+Inf": 2}
+    assert value(f"{name}_sum", **labels) == 99.0025
+    assert value(f"{name}_count", **labels) == 2
+
+
+def test_the_page_reads_as_if_the_library_had_counted() -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    metrics = HttpMetrics(ours)
+    labels = ("method", "route", "status")
+    requests = Counter("http_requests", "HTTP requests answered.", labels, registry=theirs)
+    durations = Histogram(
+        "http_request_duration_seconds",
+        "From the request's head to the end of its response.",
+        labels,
+        buckets=LATENCY_BUCKETS_S,
+        registry=theirs,
+    )
+    active = Gauge(
+        "http_requests_active", "HTTP requests in progress.", ("method",), registry=theirs
+    )
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    for seconds in (0.0, 0.0005, 0.00051, 3.0, 10.0, 11.0):
+        for method in ("GET", "POST"):
+            metrics.began(method)
+            metrics.ended(method, "/", "200", seconds)
+            requests.labels(method, "/", "200").inc()
+            durations.labels(method, "/", "200").observe(seconds)
+            active.labels(method).set(0)
+    assert generate_latest(ours) == generate_latest(theirs)
+
+
+def test_two_of_them_in_one_registry_are_refused() -> None:
+    registry = CollectorRegistry()
+    HttpMetrics(registry)
+    with pytest.raises(ValueError, match="http_requests"):
+        HttpMetrics(registry)
 
 
 async def test_metrics_name_the_route_and_never_the_path() -> None:
