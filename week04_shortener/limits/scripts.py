@@ -13,12 +13,13 @@ from typing import Final
 
 from week04_shortener.limits.algorithms import FixedWindow, Policy, SlidingWindow, TokenBucket
 
-VALKEYS_CLOCK: Final = """
+# A key lives a second longer than it says anything: expiry is counted in ms, and rounds.
+PRELUDE: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
+local longer_ms = 1000
 """
 
-# A key lives a second longer than it says anything: expiry is counted in ms, and rounds.
 _TOKEN_BUCKET: Final = """
 local interval, capacity, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local known = tonumber(redis.call('GET', KEYS[1]) or 0)
@@ -26,7 +27,7 @@ local full_at = math.max(now, math.min(known, now + capacity))
 local wait = full_at + cost * interval - now - capacity
 if wait <= 0 then full_at = full_at + cost * interval end
 if wait <= 0 or known > full_at then
-    redis.call('SET', KEYS[1], full_at, 'PX', math.ceil((full_at - now) / 1000) + 1000)
+    redis.call('SET', KEYS[1], full_at, 'PX', math.ceil((full_at - now) / 1000) + longer_ms)
 end
 local lacking = full_at - now
 local reset = 0
@@ -60,7 +61,7 @@ local surplus = taken + cost - quota
 local retry = 0
 if surplus <= 0 then
     for _ = 1, cost do redis.call('RPUSH', KEYS[1], now) end
-    redis.call('PEXPIRE', KEYS[1], math.ceil(window / 1000) + 1000)
+    redis.call('PEXPIRE', KEYS[1], math.ceil(window / 1000) + longer_ms)
     taken = taken + cost
 else
     retry = tonumber(redis.call('LINDEX', KEYS[1], surplus - 1)) + window - now
@@ -80,7 +81,7 @@ local allowed = taken + cost <= quota
 if allowed then
     taken = taken + cost
     redis.call('HSET', KEYS[1], 'window', number, 'taken', taken)
-    redis.call('PEXPIRE', KEYS[1], math.ceil(left / 1000) + 1000)
+    redis.call('PEXPIRE', KEYS[1], math.ceil(left / 1000) + longer_ms)
 end
 return {allowed and 1 or 0, quota - taken, taken > 0 and left or 0, allowed and 0 or left}
 """
@@ -92,13 +93,13 @@ _BODIES: Final[dict[type[Policy], str]] = {
 }
 
 
-def script_for(kind: type[Policy], *, clock: str = VALKEYS_CLOCK) -> str:
+def script_for(kind: type[Policy], *, prelude: str = PRELUDE) -> str:
     """The Lua of a kind of policy: one key; `arguments` and the cost; see `Decision` for what
     comes back, allowed as 1 or 0.
 
-    `clock` is what sets ``now``. Another than Valkey's is for tests, which must choose the time.
+    `prelude` sets the time, and for how much longer keys stay; tests choose both.
     """
-    return clock + _BODIES[kind]
+    return prelude + _BODIES[kind]
 
 
 def arguments(policy: Policy, cost: int) -> tuple[int, int, int]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import random
+import re
 from collections.abc import AsyncIterator
 
 import anyio
@@ -13,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from infra.lab.engines.local.engine import LocalEngine
+from week04_shortener.lab import REPLICAS, metric
 from week04_shortener.limits.algorithms import (
     SECOND_US,
     Decision,
@@ -24,14 +27,15 @@ from week04_shortener.limits.algorithms import (
 from week04_shortener.limits.counters import LocalCounters, ValkeyCounters, ValkeyLimits
 from week04_shortener.limits.limiter import Limiter, LimiterMetrics
 from week04_shortener.limits.scripts import arguments, script_for
+from week04_shortener.tests.integration.conftest import FrontDoor
 
 pytestmark = pytest.mark.integration
 
-TEST_CLOCK = "local now = tonumber(ARGV[4])\n"
+PRELUDE = "local now, longer_ms = tonumber(ARGV[4]), 3600000\n"
+"""The time is told to the script, and keys stay whatever time it is by Valkey's own clock."""
 START_US = 1_767_225_600 * SECOND_US
 SEED = 20260131
 HOUR_US = 3600 * SECOND_US
-"""Windows are long: keys expire by Valkey's own clock, whatever time the script is told."""
 
 POLICIES: list[Policy] = [
     TokenBucket("bucket", 7, 77 * SECOND_US),
@@ -65,7 +69,7 @@ def test_lua_decides_what_the_pure_algorithm_decides(url: str, policy: Policy) -
     async def compare() -> None:
         chance = random.Random(SEED)
         async with Redis.from_url(url) as valkey:
-            script = valkey.register_script(script_for(type(policy), clock=TEST_CLOCK))
+            script = valkey.register_script(script_for(type(policy), prelude=PRELUDE))
             for run in range(4):
                 key, state, allowed = f"test:limit:{policy}:{run}", policy.begin(), 0
                 await valkey.delete(key)
@@ -162,3 +166,37 @@ def test_what_has_nothing_left_to_say_leaves_valkey(url: str, policy: Policy) ->
         await replica.close()
 
     anyio.run(take)
+
+
+def test_the_front_door_tells_of_limits_but_not_on_redirects(door: FrontDoor) -> None:
+    made = door.shorten("https://example.org/limits")
+    assert re.fullmatch(r'"writes";q=\d+;w=\d+', made.headers["ratelimit-policy"])
+    assert re.fullmatch(r'"writes";r=\d+;t=[01]', made.headers["ratelimit"])
+    code = made.json()["code"]
+    assert door.http.get(f"/stats/{code}").headers["ratelimit"].startswith('"reads";r=')
+    assert "ratelimit" not in door.follow(code).headers
+
+
+def test_both_replicas_count_in_valkey(lab: LocalEngine, door: FrontDoor) -> None:
+    before = [_allowed(lab, replica) for replica in REPLICAS]
+    for number in range(20):
+        assert door.shorten(f"https://example.org/{number}").status_code == 201
+    after = [_allowed(lab, replica) for replica in REPLICAS]
+    grown = [now - then for now, then in zip(after, before, strict=True)]
+    assert sum(grown) >= 20
+    assert min(grown) > 0, "nginx asked only one of them"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1/", "http://0x7f.1/", "http://[::1]/"])
+def test_the_front_door_refuses_targets_within(door: FrontDoor, url: str) -> None:
+    refused = door.shorten(url)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["pointer"] == "#/url"
+
+
+def _allowed(lab: LocalEngine, replica: str) -> float:
+    """Writes that this replica has had allowed in Valkey."""
+    labels = {"policy": "writes", "verdict": "allowed", "by": "shared"}
+    return anyio.run(
+        functools.partial(metric, lab.site, (replica,), "shortener_limit_takes_total", **labels)
+    )
