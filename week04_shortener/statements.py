@@ -21,10 +21,10 @@ INSERT: Final = """
     WITH made AS (
         INSERT INTO links (id, code, url, created_at, updated_at, owner_id, expires_at, max_visits,
             password_hash)
-        SELECT id, code, url, at, at, $4, expires_at, max_visits, password_hash
-        FROM unnest($1::bigint[], $2::text[], $3::text[], $5::timestamptz[], $6::timestamptz[],
-            $7::bigint[], $8::text[])
-            AS n (id, code, url, at, expires_at, max_visits, password_hash)
+        SELECT id, code, url, at, at, owner_id, expires_at, max_visits, password_hash
+        FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[],
+            $6::timestamptz[], $7::bigint[], $8::text[])
+            AS n (id, code, url, owner_id, at, expires_at, max_visits, password_hash)
         ORDER BY code
         ON CONFLICT (code) DO NOTHING
         RETURNING id
@@ -88,15 +88,13 @@ OWNED: Final = """
 """
 
 
-def insert_arguments(
-    links: Sequence[Link], owner_id: int | None, told: Sequence[tuple[int, Row]]
-) -> tuple[Any, ...]:
+def insert_arguments(links: Sequence[Link], told: Sequence[tuple[int, Row]]) -> tuple[Any, ...]:
     """Of `INSERT`: the links, and the rows of `outbox` with the id of the link each tells of."""
     return (
         [link.id for link in links],
         [link.code for link in links],
         [link.url for link in links],
-        owner_id,
+        [link.owner_id for link in links],
         [link.created_at for link in links],
         [link.expires_at for link in links],
         [link.max_visits for link in links],

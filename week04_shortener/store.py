@@ -7,7 +7,7 @@ something that an earlier statement has read.
 """
 
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -36,20 +36,6 @@ MAX_ROWS: Final = 1000
 """Links of one `create_many`, one `page` and one step of `export`, at most."""
 
 _LAST_ID: Final = 2**63 - 1
-
-_STATS = """
-    SELECT coalesce(t.clicks, 0) AS clicks, t.last_click_at
-    FROM links AS l LEFT JOIN analytics.click_totals AS t USING (code)
-    WHERE l.code = $1
-"""
-
-
-@dataclass(frozen=True)
-class Stats:
-    """What is known of a link's clicks; they arrive a moment after the redirect."""
-
-    clicks: int
-    last_click_at: datetime | None
 
 
 class LinkStore:
@@ -99,13 +85,15 @@ class LinkStore:
         """
         async with self._database.connection("create") as connection:
             (link,) = await self._drafts(connection, [new], owner_id)
+            if idempotency is None:
+                # One statement is a transaction by itself: no round trips for BEGIN and COMMIT.
+                await _insert_one(connection, link, new, request_id)
+                return Created(link)
             async with connection.transaction():
-                if idempotency is not None:
-                    earlier = await self._claim(connection, idempotency, link.id)
-                    if earlier is not None:
-                        return Created(earlier, replayed=True)
-                if not await _insert(connection, [link], owner_id, request_id):
-                    raise _taken(link, new)
+                earlier = await self._claim(connection, idempotency, link.id)
+                if earlier is not None:
+                    return Created(earlier, replayed=True)
+                await _insert_one(connection, link, new, request_id)
         return Created(link)
 
     async def create_many(
@@ -124,7 +112,7 @@ class LinkStore:
             return []
         async with self._database.connection("create_many") as connection:
             links = await self._drafts(connection, news, owner_id)
-            made = await _insert(connection, links, owner_id, request_id)
+            made = await _insert(connection, links, request_id)
         return [
             link if link.id in made else _taken(link, new)
             for link, new in zip(links, news, strict=True)
@@ -208,21 +196,6 @@ class LinkStore:
                 yield link
             before_id = links[-1].id
 
-    async def stats_of(self, code: str) -> Stats | None:
-        """The clicks of `code`, or None when there is no such link."""
-        async with self._database.connection("stats") as connection:
-            row = await connection.fetchrow(_STATS, code)
-        return None if row is None else Stats(row["clicks"], row["last_click_at"])
-
-    async def insert(self, url: str) -> str:
-        """Keep `url` under a new code, and return the code."""
-        made = await self.create(NewLink(url), owner_id=None, idempotency=None, request_id="")
-        return made.link.code
-
-    async def url_of(self, code: str) -> str | None:
-        """The URL behind `code`, or None."""
-        return (await self.entry_of(code)).url or None
-
     async def _find(self, operation: str, statement: str, code: str) -> asyncpg.Record | None:
         async def find() -> asyncpg.Record | None:
             async with self._database.connection(operation) as connection:
@@ -278,12 +251,15 @@ def _draft(number: int, code: str, at: datetime, new: NewLink, owner_id: int | N
     )
 
 
-async def _insert(
-    connection: Connection, links: Sequence[Link], owner_id: int | None, request_id: str
-) -> set[int]:
+async def _insert_one(connection: Connection, link: Link, new: NewLink, request_id: str) -> None:
+    if not await _insert(connection, [link], request_id):
+        raise _taken(link, new)
+
+
+async def _insert(connection: Connection, links: Sequence[Link], request_id: str) -> set[int]:
     """Write `links`, whose codes are not taken, and what is told of them; returns their ids."""
     told = [(link.id, row) for link in links for row in rows_of(Change.CREATED, link, request_id)]
-    arguments = statements.insert_arguments(links, owner_id, told)
+    arguments = statements.insert_arguments(links, told)
     return {row["id"] for row in await connection.fetch(statements.INSERT, *arguments)}
 
 

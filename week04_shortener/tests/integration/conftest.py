@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import anyio
 import httpx
 import pytest
 
@@ -85,6 +86,14 @@ def admin_dsn(lab: LocalEngine) -> str:
 def lab_codec(lab: LocalEngine) -> Codec:
     """The codes of this instance: links made past the API must have no other."""
     return Codec(lab.site.secrets[CODE_KEY].encode())
+
+
+@pytest.fixture(scope="module")
+def relay_asleep(lab: LocalEngine) -> Iterator[None]:
+    """The outbox keeps its rows: who would tell them, and remove them then, is paused."""
+    anyio.run(lab.pause, "relay")
+    yield
+    anyio.run(lab.resume, "relay")
 
 
 @pytest.fixture

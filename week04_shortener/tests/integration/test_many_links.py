@@ -10,7 +10,11 @@ from week04_shortener.checks.many_links import bulk_load, target
 from week04_shortener.codes import Codec
 from week04_shortener.tests.integration.conftest import FrontDoor
 
-pytestmark = [pytest.mark.integration, pytest.mark.anyio]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.anyio,
+    pytest.mark.usefixtures("relay_asleep"),
+]
 
 LINKS = 300
 

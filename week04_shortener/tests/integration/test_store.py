@@ -33,7 +33,11 @@ from week04_shortener.links import (
 )
 from week04_shortener.store import MAX_ROWS, LinkStore
 
-pytestmark = [pytest.mark.integration, pytest.mark.anyio]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.anyio,
+    pytest.mark.usefixtures("relay_asleep"),
+]
 
 URL = "https://example.org/a?b=c"
 DAY_S = 86_400.0
@@ -135,6 +139,20 @@ async def test_of_many_who_want_an_alias_one_gets_it(store: LinkStore) -> None:
     assert len(made) == 1
     assert sum(isinstance(result, AliasTaken) for result in results) == 19
     assert await store.link_of(name) == made[0]
+
+
+async def test_codes_of_another_key_are_noticed(store: LinkStore, database: Database) -> None:
+    """Two numbers have one code only if the key was changed: no reason to try the next one."""
+    link = await make(store, NewLink(URL))
+
+    class OfAnotherKey(Codec):
+        def encode(self, number: int) -> str:
+            return link.code
+
+    other = LinkStore(database, OfAnotherKey(b"another key, also 16"), idempotency_s=DAY_S)
+    with pytest.raises(RuntimeError, match="SHORTENER_CODE_KEY is not the one"):
+        await make(other, NewLink(URL))
+    assert await store.link_of(link.code) == link
 
 
 async def test_no_link_is_made_without_being_told_of(store: LinkStore, database: Database) -> None:
