@@ -36,6 +36,7 @@ _AWAY = (
     asyncpg.UndefinedTableError,  # not migrated yet
     asyncpg.UndefinedColumnError,  # migrated, but not to the newest revision yet
     asyncpg.InvalidSchemaNameError,
+    asyncpg.InvalidCachedStatementError,  # migrated since it was prepared; asyncpg has dropped it
     asyncpg.InterfaceError,  # connection or pool closed under us
     asyncpg.InternalClientError,  # the server died in mid-message
 )

@@ -27,9 +27,10 @@ MAX_LISTED: Final = 1000
 
 _BYTES: Final = 32
 
-_CREATE = "INSERT INTO api_keys (name, key_hash) VALUES ($1, $2) RETURNING *"
-_FIND = "SELECT * FROM api_keys WHERE key_hash = $1 AND revoked_at IS NULL"
-_LIST = "SELECT * FROM api_keys ORDER BY id DESC LIMIT $1"
+_COLUMNS = "id, name, created_at, revoked_at"
+_CREATE = f"INSERT INTO api_keys (name, key_hash) VALUES ($1, $2) RETURNING {_COLUMNS}"
+_FIND = f"SELECT {_COLUMNS} FROM api_keys WHERE key_hash = $1 AND revoked_at IS NULL"
+_LIST = f"SELECT {_COLUMNS} FROM api_keys ORDER BY id DESC LIMIT $1"
 _REVOKE = "UPDATE api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL RETURNING id"
 
 
@@ -105,4 +106,4 @@ class Keys:
 
 
 def _api_key(row: asyncpg.Record) -> ApiKey:
-    return ApiKey(row["id"], row["name"], row["created_at"], row["revoked_at"])
+    return ApiKey(**row)

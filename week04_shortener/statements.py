@@ -61,6 +61,8 @@ FROM links WHERE code = $1"""
 """All that a redirect needs. Claims tell it by its text from all else that PostgreSQL is asked."""
 
 LINK: Final = f"SELECT {COLUMNS} FROM links WHERE code = $1"
+
+# Against other changes; not, as FOR UPDATE is, against rows that come to refer to the link.
 LOCK: Final = f"{LINK} FOR NO KEY UPDATE"
 UPDATE: Final = f"""
     UPDATE links SET

@@ -16,7 +16,7 @@ from infra.lab.engines.local.engine import LocalEngine
 from week04_shortener import statements
 from week04_shortener.checks.inside import lookups
 from week04_shortener.codes import Codec, is_code
-from week04_shortener.database import Connection, Database, open_database
+from week04_shortener.database import Connection, Database, DatabaseUnavailable, open_database
 from week04_shortener.links import (
     ABSENT,
     AliasTaken,
@@ -32,6 +32,7 @@ from week04_shortener.links import (
     entry_of,
 )
 from week04_shortener.store import MAX_ROWS, LinkStore
+from week04_shortener.tests.integration.conftest import AGAIN_S, RECOVERY_S
 
 pytestmark = [
     pytest.mark.integration,
@@ -41,6 +42,10 @@ pytestmark = [
 
 URL = "https://example.org/a?b=c"
 DAY_S = 86_400.0
+_END_WHO_WAITS = """
+    SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+    WHERE application_name = $1 AND wait_event_type = 'Lock'
+"""
 SETTLED_S = 0.3
 """Long enough for what does not wait to be over, and short enough to be waited for."""
 
@@ -259,6 +264,37 @@ async def test_a_taken_alias_leaves_the_key_free(store: LinkStore) -> None:
     other = Idempotency(key.scope, key.key, b"o" * 32)
     made = await store.create(NewLink(URL), owner_id=None, idempotency=other, request_id="")
     assert not made.replayed
+
+
+async def test_what_dies_halfway_leaves_nothing(
+    store: LinkStore, database: Database, dsn: str, lab_codec: Codec
+) -> None:
+    """A request has its key and waits for its alias when its connection is ended."""
+    key, name = a_request(), alias()
+    async with database.connection() as connection, connection.transaction():
+        await connection.execute(
+            "INSERT INTO links (id, code, url) SELECT nextval('link_numbers'), $1, $2", name, URL
+        )
+        application = f"test-{uuid.uuid4().hex}"
+        dying = open_database(
+            dsn, name=application, pool_size=1, connect_timeout_s=10, timeout_s=20
+        )
+        async with dying:
+            request = LinkStore(dying, lab_codec, idempotency_s=DAY_S).create(
+                NewLink(URL, name), owner_id=None, idempotency=key, request_id=""
+            )
+            creating = asyncio.create_task(request)
+            ended = False
+            async with asyncio.timeout(RECOVERY_S):
+                while not ended:
+                    await asyncio.sleep(AGAIN_S)
+                    ended = await connection.fetchval(_END_WHO_WAITS, application)
+            with pytest.raises(DatabaseUnavailable):
+                await creating
+    assert await told(database, name) == []
+    other = Idempotency(key.scope, key.key, b"o" * 32)
+    made = await store.create(NewLink(URL), owner_id=None, idempotency=other, request_id="")
+    assert not made.replayed, "the key is free"
 
 
 # ---- Many
