@@ -55,7 +55,20 @@ postgres = Postgres(
     },
 )
 valkey = Valkey(
-    name="valkey", port=2, settings={"maxmemory": "64mb", "maxmemory-policy": "allkeys-lru"}
+    name="valkey",
+    port=2,
+    settings={
+        "maxmemory": "64mb",
+        # Which entries make room when memory is full. Links are followed by a power law, few of
+        # them nearly always. LRU keeps those as long as nothing else comes; but a guessed code, a
+        # link of an import that nobody follows, is the most recent of all, once, and a row of such
+        # pushes the popular ones out. LFU counts uses (new keys begin at 5, popular ones stand far
+        # above) and takes the newcomers first. What it is known to do badly, to keep what was
+        # popular once, is bounded here: counts go down by one each minute, and each entry ends
+        # with its TTL. Not `volatile-ttl`: the life that is left says nothing of popularity.
+        # https://valkey.io/topics/lru-cache
+        "maxmemory-policy": "allkeys-lfu",
+    },
 )
 kafka = Kafka(name="kafka", port=3, controller_port=4)
 
