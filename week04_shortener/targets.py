@@ -49,10 +49,10 @@ def accept(url: str, rules: TargetRules) -> str:
     accepted = urls.accept(url, max_chars=rules.max_chars)
     parts = urlsplit(accepted)
     host = host_of(parts.hostname or "")
-    if _is_own(host, rules.own):
-        raise BadUrl("the URL leads back to this service")
     if not rules.allow_private:
         _refuse_inside(host)
+    if _is_own(host, rules.own):
+        raise BadUrl("the URL leads back to this service's host")
     if rules.is_blocked(str(_within(host))):
         raise BadUrl("the URL's host is on this service's block list")
     if not isinstance(host, IPv4):

@@ -14,7 +14,8 @@ from week04_shortener.limits.algorithms import SECOND_US, Policy
 from week04_shortener.limits.limiter import Verdict
 
 QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
-"""The draft's problem type, section "Quota Exceeded"."""
+"""The draft's problem type, and below the title it is to be registered with."""
+QUOTA_EXCEEDED_TITLE: Final = "Quota Exceeded"
 
 
 def rate_limit_fields(verdicts: Sequence[Verdict]) -> dict[str, str]:
@@ -37,6 +38,7 @@ def refusal(verdicts: Sequence[Verdict]) -> Problem:
         429,
         f"The limit {policy.name!r} of {policy.quota} in {_window_s(policy)} s is used up; "
         f"try again in {retry_after_s} s.",
+        title=QUOTA_EXCEEDED_TITLE,
         headers={"Retry-After": str(retry_after_s), **rate_limit_fields(verdicts)},
         **_members(policy),
     )

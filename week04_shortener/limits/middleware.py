@@ -38,7 +38,11 @@ class RateLimitMiddleware:
         if not verdicts[-1].allowed:
             problem = refusal(verdicts)
             response = problem_response(
-                problem.status, problem.detail, headers=problem.headers, **problem.members
+                problem.status,
+                problem.detail,
+                title=problem.title,
+                headers=problem.headers,
+                **problem.members,
             )
             await response(scope, receive, send)
             return

@@ -1,5 +1,6 @@
 """The block list: what a line means, and what happens when the file changes."""
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -133,6 +134,25 @@ def test_what_cannot_be_read_leaves_the_list_before_and_is_said_once(path: Path)
         blocked.refresh()
         assert blocked.has("two.example") and not blocked.has("one.example")
         assert [line["event"] for line in logs[2:]] == ["block list read"]
+
+
+@pytest.mark.anyio
+async def test_the_file_is_looked_at_again_and_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocklist, "CHECK_S", 0.005)
+    blocked = listed(path, "one.example\n")
+    watching = asyncio.create_task(blocked.keep_current())
+    try:
+        for host in ("two.example", "three.example"):
+            write(path, f"{host}\n")
+            for _ in range(6000):
+                if blocked.has(host):
+                    break
+                await asyncio.sleep(0.005)
+            assert blocked.has(host)
+    finally:
+        watching.cancel()
 
 
 def test_an_unchanged_file_is_not_read_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

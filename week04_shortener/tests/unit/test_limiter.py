@@ -260,6 +260,7 @@ async def test_a_refused_write_reaches_nothing_and_says_when_to_come_back() -> N
     problem = json.loads(refused.text)
     assert problem["violated-policies"] == ["writes"]
     assert problem["type"].endswith("#quota-exceeded")
+    assert problem["title"] == "Quota Exceeded"
     assert "'writes'" in problem["detail"] and "1 s" in problem["detail"]
     assert problem["request_id"] == refused.headers["x-request-id"]
     assert (await api.send("POST", "/shorten", address="192.0.2.2")).status_code == 200
