@@ -8,7 +8,7 @@ comma or a quote) and leaves an encoding error in its own row.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -22,6 +22,10 @@ MAX_CELLS: Final = 32
 _BOM: Final = b"\xef\xbb\xbf"
 _OTHER_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
 _STOP: Final = re.compile(rb'[",\r\n]')
+_QUOTED: Final = re.compile(rb'[^"]*(?:""[^"]*)*')
+_UNTIL_QUOTE_OR_BREAK: Final = re.compile(rb'[^"\r\n]+')
+_BREAKS: Final = re.compile(rb"[\r\n]+")
+# Runs are taken in one step: a file of nothing but quotes or commas must not cost more than others.
 
 
 class NotUtf8(ValueError):
@@ -74,7 +78,7 @@ class Reader:
             yield from self._split(data)
         if self._at is _At.QUOTED:
             self._mark("a quote is opened here and never closed")
-        if self._at is not _At.CELL or self._cells:
+        if not self._is_between_rows():
             yield from self._end_row()
 
     def _without_bom(self, head: bytes) -> bytes:
@@ -85,34 +89,58 @@ class Reader:
     def _split(self, data: bytes) -> Iterator[Row]:
         at = 0
         while at < len(data):
-            if self._after_cr:
-                self._after_cr = False
-                if data[at] == 0x0A:
-                    at += 1
-                    continue
             if self._at is _At.QUOTED:
                 at = self._read_quoted(data, at)
-                continue
-            stop = _STOP.search(data, at)
-            until = stop.start() if stop else len(data)
-            if until > at:
-                self._take_bare(data[at:until])
-            at = until
-            if stop is not None:
-                at += 1
-                yield from self._at_stop(stop[0])
+            elif self._is_between_rows():
+                at = self._skip_breaks(data, at)
+                if at < len(data):
+                    at = yield from self._read_bare(data, at)
+            else:
+                at = yield from self._read_bare(data, at)
+
+    def _is_between_rows(self) -> bool:
+        return self._at is _At.CELL and not self._cells and self._fault is None
+
+    def _skip_breaks(self, data: bytes, at: int) -> int:
+        """Pass over empty lines, and over the second half of a CRLF; where to go on."""
+        run = _BREAKS.match(data, at)
+        breaks = run[0] if run is not None else b""
+        self._line += breaks.count(b"\n") + breaks.count(b"\r") - breaks.count(b"\r\n")
+        if self._after_cr and breaks.startswith(b"\n"):
+            self._line -= 1
+        if breaks:
+            self._after_cr = breaks.endswith(b"\r")
+        self._row_line = self._line
+        return at + len(breaks)
 
     def _read_quoted(self, data: bytes, at: int) -> int:
-        """Take the cell's bytes from `at` up to a quote; where to go on."""
-        until = data.find(b'"', at)
-        end = until if until >= 0 else len(data)
-        piece = data[at:end]
-        self._line += piece.count(b"\n")
-        self._keep(piece)
-        if until >= 0:
+        """Take the cell's bytes from `at` up to its closing quote; where to go on."""
+        run = _QUOTED.match(data, at)
+        assert run is not None, "it matches nothing too"
+        self._line += run[0].count(b"\n")
+        self._keep(run[0].replace(b'""', b'"'))
+        if run.end() < len(data):
             self._at = _At.QUOTE
-            return end + 1
-        return end
+            return run.end() + 1
+        return run.end()
+
+    def _read_bare(self, data: bytes, at: int) -> Generator[Row, None, int]:
+        """Take what is not within quotes, up to and with the next mark; where to go on."""
+        self._after_cr = False
+        if self._fault is not None:
+            run = _UNTIL_QUOTE_OR_BREAK.match(data, at)
+            if run is not None:
+                self._cell.clear()
+                self._at = _At.CELL if run[0].endswith(b",") else _At.BARE
+                return run.end()
+        stop = _STOP.search(data, at)
+        until = stop.start() if stop else len(data)
+        if until > at:
+            self._take_bare(data[at:until])
+        if stop is None:
+            return until
+        yield from self._at_stop(stop[0])
+        return until + 1
 
     def _take_bare(self, piece: bytes) -> None:
         if self._at in (_At.QUOTE, _At.AFTER):
@@ -128,9 +156,8 @@ class Reader:
         elif stop == b",":
             self._end_cell()
         else:
+            yield from self._end_row()
             self._after_cr = stop == b"\r"
-            if self._at is not _At.CELL or self._cells:
-                yield from self._end_row()
             self._line += 1
             self._row_line = self._line
 
@@ -156,7 +183,6 @@ class Reader:
         yield self._row()
         self._cells.clear()
         self._fault = None
-        self._row_line = self._line
 
     def _row(self) -> Row:
         if self._fault is None:

@@ -11,12 +11,16 @@ from week04_shortener.api.parts import Parts
 from week04_shortener.api.paths import PREFIX
 from week04_shortener.settings import Settings
 
+BULK_LINK_BYTES = 512
+"""Room for one of many links beside its URL."""
+
 
 def body_limits(settings: Settings) -> dict[str, int]:
     """Bytes of a body, by path, where more than `max_body_bytes` may be sent."""
+    bulk = settings.max_bulk_links * (settings.max_url_chars + BULK_LINK_BYTES)
     return {
-        f"{PREFIX}/links/{name}": max(settings.max_import_bytes, settings.max_body_bytes)
-        for name in ("bulk", "import")
+        f"{PREFIX}/links/bulk": max(bulk, settings.max_body_bytes),
+        f"{PREFIX}/links/import": max(settings.max_import_bytes, settings.max_body_bytes),
     }
 
 

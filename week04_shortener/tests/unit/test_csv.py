@@ -84,6 +84,7 @@ def test_any_bytes_are_read_the_same_in_any_pieces(data: bytes, piece: int) -> N
         (b'"' + b"a\n" * 50_000 + b'"', f"more than {MAX_CELL_BYTES}"),
         (b"," * MAX_CELLS, f"more than {MAX_CELLS} cells"), (b"," * 100_000, "cells"),
         (b'"' + b'""' * 100_000 + b'"', f"more than {MAX_CELL_BYTES}"),
+        (b'a"' + b',"b\nc",d' * 20, "a quote in a cell"), (b'a"b,c"d,"e\n"', "a quote in a cell"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("piece", [7, 4096, 10**9])
