@@ -191,7 +191,11 @@ class Settings(ServiceSettings):
         description="how eagerly an entry is renewed before it ends; 0 never does, more is earlier",
     )
     fills: int = Field(
-        8, ge=1, le=200, description="lookups in PostgreSQL that one replica makes at once, 1-200"
+        6,
+        ge=1,
+        le=200,
+        description="lookups in PostgreSQL that one replica makes at once, 1-200; below "
+        "SHORTENER_DATABASE_POOL_SIZE, or links cannot be made while redirects need all of it",
     )
     fill_wait_s: Seconds = Field(
         1.0, description="how long a redirect waits for its turn to ask PostgreSQL, seconds"
