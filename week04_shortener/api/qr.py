@@ -43,7 +43,7 @@ def _answers(media_type: str) -> dict[int | str, dict[str, Any]]:
             "content": {media_type: {"schema": {"type": "string", "format": "binary"}}},
         },
         304: {"description": "You have it already.", "headers": tag},
-        **problems(404, 410, 422, 503),
+        **problems(404, 410, 422, 429, 503),
     }
 
 

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.requests import HTTPConnection
 
 from infra.service.problems import Problem
+from week04_shortener.limits.rules import READS
 from week04_shortener.tests.unit.api_fakes import World, assert_problem, client_of, make_app
 
 pytestmark = pytest.mark.anyio
@@ -61,3 +62,10 @@ async def test_who_is_refused_has_made_nothing() -> None:
         for answer in await make(http, 5):
             assert_problem(answer, 429)
     assert world.links == {}
+
+
+def test_every_limited_operation_documents_its_refusal() -> None:
+    for path, item in make_app(World()).openapi()["paths"].items():
+        for method, operation in item.items():
+            if method not in ("get", "head") or path.startswith(READS):
+                assert "429" in operation["responses"], f"{method} {path}"
