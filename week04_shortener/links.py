@@ -83,7 +83,7 @@ def decode(data: bytes) -> Entry:
     try:
         version, kind, expires, url = data.decode("ascii").split(" ", 3)
         return Entry(int(version), Kind(kind), url, None if expires == "-" else int(expires) / 1000)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise BadEntry("not a cached link") from error
 
 
