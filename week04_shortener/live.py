@@ -30,6 +30,9 @@ POLL_S: Final = 0.5
 HEARTBEAT_S: Final = 15.0
 """A proxy or a phone's network drops what is silent for long; a comment is ignored by clients."""
 
+REPLY_S: Final = 1.0
+"""Longer than a reset takes to come back, over nearly any way."""
+
 MAX_AGE_S: Final = 600.0
 """A stream ends after it and the client comes again: so long, at most, a revoked key still sees."""
 
@@ -113,12 +116,12 @@ class Watcher:
         self._changed.set()
 
     async def events(self, patience_s: float) -> bytes | None:
-        """The next events as bytes, a comment after `patience_s` without any, None at the end."""
+        """The next events as bytes; empty after `patience_s` without any, None at the end."""
         try:
             async with asyncio.timeout(patience_s):
                 await self._changed.wait()
         except TimeoutError:
-            return b": nothing new\n\n"
+            return b""
         if self._over:
             return None
         self._changed.clear()
@@ -247,11 +250,21 @@ class EventStream(Response):
             leaving.cancel()
 
     async def _serve(self, watcher: Watcher, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS]})
-        data: bytes | None = f"retry: {RETRY_MS}\n\n".encode()
-        while data is not None:
+        async def write(data: bytes) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": True})
-            data = await watcher.events(self._heartbeat_s)
+
+        await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS]})
+        await write(f"retry: {RETRY_MS}\n\n".encode())
+        while (data := await watcher.events(self._heartbeat_s)) is not None:
+            if data:
+                await write(data)
+                continue
+            # A comment, in two pieces. A client that closed its side of the connection may still
+            # be reading (RFC 9112 section 9.6), so a server cannot tell it from one that is gone
+            # but by writing: the first piece is answered with a reset, the second one meets it.
+            await write(b": nothing")
+            await asyncio.sleep(min(REPLY_S, self._heartbeat_s))
+            await write(b" new\n\n")
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
