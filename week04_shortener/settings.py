@@ -99,7 +99,8 @@ class Settings(ServiceSettings):
     )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_split)] = Field(
         (ipaddress.ip_network("127.0.0.1/32"), ipaddress.ip_network("::1/128")),
-        description="networks of the proxies whose X-Request-ID is believed, comma-separated",
+        description="networks of the proxies whose X-Request-ID and X-Forwarded-For are believed, "
+        "comma-separated",
     )
     open_mode: bool = Field(
         False,
@@ -140,10 +141,13 @@ class Settings(ServiceSettings):
 
     # Limits on callers
     write_burst: int = Field(
-        2000, ge=1, le=1_000_000, description="writes that one address may make at once"
+        2000, ge=1, le=1_000_000, description="writes, and reads, that one address may make at once"
     )
     writes_per_s: float = Field(
-        200.0, gt=0, le=100_000, description="writes that one address may go on making, each second"
+        200.0,
+        gt=0,
+        le=100_000,
+        description="writes, and reads, that one address may go on making each second",
     )
     key_writes: int = Field(
         10_000, ge=1, le=1_000_000, description="writes of one API key in each window at most"
