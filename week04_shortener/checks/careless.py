@@ -1,22 +1,37 @@
 """More of the controls' parts, for the claims on what happens when two things meet.
 
-python -m week01_http_server --factory week04_shortener.checks.careless:awaits_kafka
+python -m week01_http_server --factory week04_shortener.checks.careless:careless
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import uuid
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.service.settings import load_settings
 from week04_shortener.clicks import decode
+from week04_shortener.codes import Codec
+from week04_shortener.database import Database
+from week04_shortener.limits.algorithms import Decision, FixedWindow, Policy, SlidingWindow
+from week04_shortener.limits.counters import (
+    Counters,
+    LocalCounters,
+    ValkeyCounters,
+    ValkeyLimits,
+)
+from week04_shortener.limits.limiter import Limiter, LimiterMetrics
+from week04_shortener.links import Created, Entry, Idempotency, NewLink
 from week04_shortener.service import Makers, api
 from week04_shortener.settings import Settings
+from week04_shortener.store import LinkStore
+from week04_shortener.valkey_cache import ValkeyCache
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 CLOSE_S: Final = 2.0
@@ -38,7 +53,8 @@ class AwaitedLog:
         self._clicks.append(payload)
         return True
 
-    def lose(self, error: Exception) -> None: ...
+    def lose(self, error: Exception) -> None:
+        """It has nowhere to count."""
 
     async def flush(self) -> None:
         """Send what is there, and wait until Kafka has it. Raises KafkaError, OSError."""
@@ -97,3 +113,135 @@ def awaits_kafka() -> ASGIApp:
     settings = load_settings(Settings)
     log = AwaitedLog(settings)
     return Awaiting(api(settings, Makers(click_log=lambda *_: log)), log)
+
+
+# ---- Replicas without any of the ideas that keep two callers from harming each other
+
+
+def careless() -> ASGIApp:
+    """A replica that looks before it acts, counts alone, writes blindly, and lets all be kept.
+
+    Each claim meets one of these ideas only, so one stand is the control of all of them.
+    """
+    makers = Makers(
+        store=_forgetful_store,
+        cache=_blind_cache,
+        visits=CheckThenAct,
+        limiter=_limiter_alone,
+    )
+    return Permanent(api(load_settings(Settings), makers))
+
+
+def fixed_window() -> ASGIApp:
+    """A replica that counts in Valkey, but in windows by the clock."""
+    return api(load_settings(Settings), Makers(limiter=_limiter_by_the_clock))
+
+
+class ForgetfulStore(LinkStore):
+    """Takes each request for a new one."""
+
+    async def create(
+        self,
+        new: NewLink,
+        *,
+        owner_id: int | None,
+        idempotency: Idempotency | None,
+        request_id: str,
+    ) -> Created:
+        return await super().create(new, owner_id=owner_id, idempotency=None, request_id=request_id)
+
+
+class BlindCache(ValkeyCache):
+    """Writes whatever comes over whatever lies there."""
+
+    async def put(self, key: str, entry: Entry, ttl_s: float) -> Entry:
+        await self._guarded(lambda: self._client.delete(key))
+        return await super().put(key, entry, ttl_s)
+
+
+class CheckThenAct:
+    """Looks whether a visit is left, and then takes it: two steps, and others between them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def spend(self, link_id: int, event_id: uuid.UUID) -> bool:
+        async with self._database.connection("spend") as connection:
+            left = await connection.fetchval(
+                "SELECT visits < max_visits FROM links WHERE id = $1", link_id
+            )
+        if left:
+            async with self._database.connection("spend") as connection:
+                await connection.execute(
+                    "UPDATE links SET visits = visits + 1 WHERE id = $1", link_id
+                )
+        return bool(left)
+
+
+class ByTheClock:
+    """Counts sliding windows as if they were fixed ones."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+
+    async def take(self, name: str, policy: Policy, cost: int) -> Decision:
+        if isinstance(policy, SlidingWindow):
+            policy = FixedWindow(policy.name, policy.quota, policy.window_us)
+        return await self._counters.take(name, policy, cost)
+
+    async def close(self) -> None:
+        await self._counters.close()
+
+
+class Permanent:
+    """Makes each redirect a permanent one that anybody may keep."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def keepable(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 302:
+                headers = [pair for pair in message["headers"] if pair[0] != b"cache-control"]
+                message = {**message, "status": 301, "headers": headers}
+            await send(message)
+
+        await self._app(scope, receive, keepable)
+
+
+def _forgetful_store(
+    settings: Settings, database: Database, _registry: CollectorRegistry
+) -> ForgetfulStore:
+    codec = Codec(settings.code_key.get_secret_value().encode())
+    return ForgetfulStore(database, codec, idempotency_s=settings.idempotency_hours * 3600)
+
+
+def _blind_cache(settings: Settings, registry: CollectorRegistry) -> BlindCache:
+    return BlindCache(
+        settings.valkey_url.get_secret_value(),
+        timeout_s=settings.cache_timeout_s,
+        pool_size=settings.cache_pool_size,
+        failures_to_open=settings.cache_failures_to_open,
+        open_s=settings.cache_open_s,
+        registry=registry,
+    )
+
+
+def _limiter_alone(settings: Settings, registry: CollectorRegistry) -> Limiter:
+    return _limiter(settings, LocalCounters(), registry)
+
+
+def _limiter_by_the_clock(settings: Settings, registry: CollectorRegistry) -> Limiter:
+    limits = ValkeyLimits(
+        timeout_s=settings.cache_timeout_s,
+        pool_size=settings.cache_pool_size,
+        failures_to_open=settings.cache_failures_to_open,
+        open_s=settings.cache_open_s,
+    )
+    shared = ValkeyCounters(settings.valkey_url.get_secret_value(), limits, registry)
+    return _limiter(settings, ByTheClock(shared), registry)
+
+
+def _limiter(settings: Settings, counters: Counters, registry: CollectorRegistry) -> Limiter:
+    secret = settings.visitor_key.get_secret_value().encode()
+    return Limiter(counters, LimiterMetrics(registry), secret=secret)

@@ -9,7 +9,7 @@ from infra.lab.servers.base import Server
 from week04_shortener.lab import front, postgres, replica, topology, worker
 
 VARIANTS = "week04_shortener.checks.variants"
-CARELESS = "week04_shortener.checks.careless"
+MORE_VARIANTS = "week04_shortener.checks.careless"
 NAIVE_CONSUMER = "consumer-naive"
 FORWARDER = "forwarder-steady"
 HURRIED_FORWARDER = "forwarder-hurried"
@@ -44,6 +44,10 @@ WITHOUT_FLIGHT = _stand("no-flight")
 FLIGHT_ALONE = _stand("flight-alone")
 LEASE_ALONE = _stand("lease-alone")
 CLICKS_IN_MEMORY = _stand("memory-clicks")
+CARELESS = _stand("careless")
+FIXED_WINDOW = Stand("api-fixed-window", ("api-fixed-window",))
+OWN_IDS = Stand("nginx-own-ids", WEEK.replicas)
+"""The week's replicas behind a front door that keeps its ids to itself."""
 AWAITS_KAFKA = Stand("api-awaits-kafka", ("api-awaits-kafka",))
 
 _WEEKS_OWN = "week04_shortener.service:create_app"
@@ -55,6 +59,7 @@ _APPS = {
     FLIGHT_ALONE: f"{VARIANTS}:flight_alone",
     LEASE_ALONE: f"{VARIANTS}:lease_alone",
     CLICKS_IN_MEMORY: f"{VARIANTS}:clicks_in_memory",
+    CARELESS: f"{MORE_VARIANTS}:careless",
 }
 
 _PATIENCE = {
@@ -69,10 +74,24 @@ gets no processor for a tenth of a second goes on without Valkey, and so without
 for a service, but then a busy machine would be measured and not the lease. And no memory of their
 own: a replica that made the link a moment ago would answer its share of the herd out of it."""
 
+KEY_WRITES = 20
+KEY_WINDOW_S = 2.0
+"""Of those stands on which limits are tried: few enough to be reached within a moment."""
+
+_LIMITS = {
+    "SHORTENER_KEY_WRITES": str(KEY_WRITES),
+    "SHORTENER_KEY_WINDOW_S": str(KEY_WINDOW_S),
+}
+
 _FORWARDER_SETTINGS = {"SHORTENER_KAFKA_REQUEST_TIMEOUT_S": "1"}
 """The library's own attempts end sooner, and those of the forwarder itself begin."""
 
 _HURRY = {"SHORTENER_RETRY_FIRST_S": "0.02", "SHORTENER_RETRY_MOST_S": "0.02"}
+
+_SETTINGS = {
+    CARELESS: {**_LIMITS, "SHORTENER_ALLOW_PRIVATE_TARGETS": "true"},
+    FIXED_WINDOW: _LIMITS,
+}
 
 _PATIENT_ONES = (PATIENT, WITHOUT_FLIGHT, FLIGHT_ALONE, LEASE_ALONE)
 
@@ -82,7 +101,7 @@ def _servers() -> list[Server]:
         worker(NAIVE_CONSUMER, "count-every-message", _FIRST_PORT - 1, module=VARIANTS)
     ]
     for number, (stand, app) in enumerate(_APPS.items()):
-        changed = _PATIENCE if stand in _PATIENT_ONES else {}
+        changed = _PATIENCE | _LIMITS if stand in _PATIENT_ONES else _SETTINGS.get(stand, {})
         port = _FIRST_PORT + number * _PORTS_EACH
         found.append(front(stand.front, port, stand.replicas))
         for place, name in enumerate(stand.replicas, 1):
@@ -93,7 +112,17 @@ def _servers() -> list[Server]:
 def _alone() -> list[Server]:
     """Those without a front door of their own."""
     return [
-        replica(AWAITS_KAFKA.front, _FIRST_ALONE, f"{CARELESS}:awaits_kafka"),
+        replica(AWAITS_KAFKA.front, _FIRST_ALONE, f"{MORE_VARIANTS}:awaits_kafka"),
+        replica(
+            FIXED_WINDOW.front,
+            _FIRST_ALONE + 3,
+            f"{MORE_VARIANTS}:fixed_window",
+            _SETTINGS[FIXED_WINDOW],
+        ),
+        replace(
+            front(OWN_IDS.front, _FIRST_ALONE + 4, OWN_IDS.replicas),
+            config="week04_shortener/checks/own_ids.conf",
+        ),
         _forwarder(FORWARDER, _FIRST_ALONE + 1, PATIENT.replicas[0], {}),
         _forwarder(HURRIED_FORWARDER, _FIRST_ALONE + 2, PATIENT.replicas[1], _HURRY),
     ]

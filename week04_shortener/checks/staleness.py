@@ -1,0 +1,129 @@
+"""A link is changed, and another deleted, while a replica is about to cache what was before."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Final
+
+from benchmarks.client import Ended, Plan, Request, in_turn, parse_target, run
+from infra.evidence import Figures, Lab, Mechanism, claim
+from week04_shortener.checks.inside import empty_cache, links_locked
+from week04_shortener.checks.stands import CARELESS, WEEK
+from week04_shortener.checks.traffic import Link, follow, follow_all, make_links
+
+FORGOTTEN_S: Final = 1.3
+LOCAL_TTL_S: Final = 1.0
+"""The setting's default, and the bound that the README states."""
+
+ASKED_S: Final = 0.3
+"""Until the replica's question has reached PostgreSQL, where it waits for the lock."""
+
+TOLD_S: Final = 0.3
+"""Until the relay has told of the change as well (it looks ten times a second)."""
+
+WATCH_S: Final = 2.0
+EVERY_S: Final = 0.05
+ANY: Final = frozenset({200, 204, 301, 302, 303, 307, 404, 410})
+
+
+@claim(
+    "w04.staleness",
+    rows=[26],
+    mechanism="versioned entries",
+    unit="redirects to the old target after the bound",
+    seeds=range(1, 6),
+    repetitions=2,
+)
+class Staleness:
+    """A changed or deleted link is followed to where it led for no longer than local_ttl_s."""
+
+    async def measure(self, lab: Lab, mechanism: Mechanism) -> Figures:
+        engine = lab.running()
+        site, stand = engine.site, WEEK if mechanism is Mechanism.ON else CARELESS
+        slow = stand.replicas[1]
+        targets = [f"https://example.org/stale/{lab.seed}/{number}" for number in range(2)]
+        links = await make_links(site.url(stand.front), targets)
+        await asyncio.sleep(FORGOTTEN_S)
+        await empty_cache(site)
+        lab.say("a replica reads both links and is stopped before it has written them")
+        async with asyncio.TaskGroup() as group:
+            async with links_locked(site):
+                late = group.create_task(
+                    follow_all(site.url(slow), [follow(link) for link in links], connections=2)
+                )
+                await asyncio.sleep(ASKED_S)
+                await engine.pause(slow)
+            try:
+                lab.say("one is changed, the other deleted")
+                changed_s = await _change(site.url(stand.replicas[0]), links)
+                await asyncio.sleep(TOLD_S)
+            finally:
+                await engine.resume(slow)
+            seen = [one async for one in _watch([site.url(name) for name in stand.replicas], links)]
+        old_s = [at_s - changed_s for at_s, is_old in seen if is_old]
+        over = [age_s for age_s in old_s if age_s > LOCAL_TTL_S]
+        return Figures(
+            unit="redirects to the old target after the bound",
+            headline="stale",
+            samples={
+                "stale": [len(over)],
+                "oldest_s": [max(old_s, default=0.0)],
+                "old_redirects": [len(old_s)],
+                "asked_requests": [len(seen)],
+            },
+            attempts=len(seen) + late.result().attempts,
+            seed=lab.seed,
+            notes=[f"what the late replica answered: {late.result()}; bound {LOCAL_TTL_S:g} s"],
+        )
+
+    def judge(self, figures: Figures) -> None:
+        [oldest_s] = figures["oldest_s"]
+        assert min(figures["asked_requests"]) > 0, "nobody asked"
+        assert figures["stale"] == (0,), f"the old target {oldest_s:.1f} s after the change"
+
+
+async def _change(api: str, links: list[Link]) -> float:
+    """Change one, delete the other; when both were answered, by time.monotonic()."""
+    first, second = links
+    body = json.dumps({"url": f"{first.url}/new"}).encode()
+    content = (("content-type", "application/json"),)
+    path = "/api/v1/links/"
+    requests = [
+        Request("PATCH", f"{path}{first.code}", content, body, status=frozenset({200})),
+        Request("DELETE", f"{path}{second.code}", status=frozenset({204})),
+    ]
+    ended: list[Ended] = []
+    target, _ = parse_target(api)
+    plan = Plan(seconds=10.0, connections=1, requests=len(requests))
+    result = await run(target, in_turn(requests), plan, observer=ended.append)
+    if result.ok != len(requests):
+        answers = [(one.outcome, one.answer and one.answer.status) for one in ended]
+        raise RuntimeError(f"the links could not be changed: {answers}")
+    return time.monotonic()
+
+
+async def _watch(doors: list[str], links: list[Link]) -> AsyncIterator[tuple[float, bool]]:
+    """Both links at each replica, again and again: when asked, and whether the old target came."""
+    until_s = time.monotonic() + WATCH_S
+    while time.monotonic() < until_s:
+        for door in doors:
+            for link in links:
+                at_s = time.monotonic()
+                old = await _leads_to_old(door, link)
+                yield at_s, old
+        await asyncio.sleep(EVERY_S)
+
+
+async def _leads_to_old(door: str, link: Link) -> bool:
+    ended: list[Ended] = []
+    target, _ = parse_target(door)
+    request = Request(path=f"/{link.code}", status=ANY)
+    plan = Plan(seconds=10.0, connections=1, requests=1)
+    await run(target, in_turn([request]), plan, observer=ended.append)
+    answer = ended[0].answer
+    if answer is None:
+        raise RuntimeError(f"{door} did not answer: {ended[0].outcome}")
+    return answer.header(b"location") == link.url.encode()
