@@ -87,11 +87,11 @@ class RequestLimits:
     async def charge(self, request: HTTPConnection, more: int) -> None:
         """Charge a write that makes several links for `more` than the one it was charged for.
 
-        Raises `Problem` 429 when a limit does not allow that. More than a limit can ever hold is
-        charged as all it holds: who may send such a request empties it, and waits.
+        Raises `Problem` 429 when a limit does not allow that. More than half of a limit is charged
+        as half: a large file would otherwise have to find the limit untouched, or never get in.
         """
         takes = self._writes(request.scope, more)
-        bounded = [(name, policy, min(more, policy.quota - 1)) for name, policy, _ in takes]
+        bounded = [(name, policy, min(more, policy.quota // 2)) for name, policy, _ in takes]
         verdicts = await self._limiter.take_all([take for take in bounded if take[2] > 0])
         if verdicts and not verdicts[-1].allowed:
             raise refusal(verdicts)
