@@ -16,6 +16,7 @@ from week04_shortener import pages
 
 pytestmark = pytest.mark.anyio
 
+GROUNDS = ("ground", "card")
 STATIC = sorted(path.name for path in (pages.WEB / "static").iterdir())
 
 
@@ -119,3 +120,38 @@ def test_a_clone_without_the_pages_is_told_so(tmp_path: Path) -> None:
 )
 def test_only_browsers_want_pages(accept: str, page: bool) -> None:
     assert pages.wants_page(accept) is page
+
+
+TEXT, SHAPE = 4.5, 3.0
+"""Contrast that WCAG 2.2 asks of text (1.4.3), and of the outline of what one acts on (1.4.11)."""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("front", "behind", "least"),
+    [
+        *((name, ground, TEXT) for name in ("text", "soft", "accent") for ground in GROUNDS),
+        *((name, "card", TEXT) for name in ("problem", "good")),
+        ("problem", "ground", TEXT),
+        ("on-accent", "accent", TEXT),
+        ("card", "problem", TEXT),
+        *((name, ground, SHAPE) for name in ("edge", "bots") for ground in GROUNDS),
+    ],
+)
+def test_everything_can_be_read_in_both_colour_schemes(
+    scheme: str, front: str, behind: str, least: float
+) -> None:
+    css = (pages.WEB / "static" / "page.css").read_text()
+    light, dark = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    colours = dict(re.findall(r"--([\w-]+): #([0-9a-f]{6})", light))
+    if scheme == "dark":
+        colours |= dict(re.findall(r"--([\w-]+): #([0-9a-f]{6})", dark))
+    lighter, darker = sorted((_luminance(colours[front]), _luminance(colours[behind])))[::-1]
+    assert (lighter + 0.05) / (darker + 0.05) >= least
+
+
+def _luminance(colour: str) -> float:
+    """Relative luminance of six hex digits, as WCAG 2.2 defines it."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

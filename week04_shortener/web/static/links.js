@@ -10,9 +10,10 @@ const MAX_FILE_BYTES = 1024 * 1024;
 const QUIET_MS = 5000;
 
 const list = byId("list");
-const rows = new Map(); // code -> {link, element, clicks}
+const rows = new Map(); // code -> {link, element}
 const counts = new Map(); // code -> clicks as last told
 let cursor = null;
+let reading = 0; // grows with each reload: what an earlier one still brings is another key's
 
 const live = new Live(() => [...rows.keys()], onClicks, onState);
 
@@ -21,16 +22,19 @@ export async function reload() {
   rows.clear();
   list.replaceChildren();
   cursor = null;
+  reading += 1;
   if (storedKey() === null) return settle();
   await more();
 }
 
 async function more() {
   const problem = byId("links-problem");
+  const mine = reading;
   list.setAttribute("aria-busy", "true");
   try {
     const path = `/api/v1/links?limit=${PAGE}` + (cursor ? `&cursor=${cursor}` : "");
     const page = await callJson("GET", path);
+    if (mine !== reading) return;
     page.links.filter((link) => !rows.has(link.code)).forEach((link) => put(link, "append"));
     cursor = page.next;
     problem.textContent = "";
@@ -99,10 +103,23 @@ function row(link) {
       copying,
       action("QR", () => showQr(link)),
       action("Statistics", () => showStatistics(link)),
-      action("Edit", () => edit(link, (now) => (put(now, "prepend"), settle()))),
+      action("Edit", () => edit(rows.get(link.code).link, (now) => (put(now, "prepend"), settle()))),
       action("Delete", () => remove(link, gone), "delete"),
     ),
   );
+}
+
+/** Of a link with a limit each click has spent a visit: how many are left is the service's to say. */
+async function refresh(code) {
+  try {
+    const link = await callJson("GET", `/api/v1/links/${code}`);
+    const row = rows.get(code);
+    if (!row) return;
+    row.link = link;
+    row.element.querySelector(".badges").replaceWith(badges(link));
+  } catch {
+    // The count that is shown stays; the next click asks again.
+  }
 }
 
 function badges(link) {
@@ -140,6 +157,7 @@ function onClicks(code, clicks) {
   shown?.classList.remove("grew");
   void shown?.offsetWidth; // begins the animation anew
   shown?.classList.add("grew");
+  if (rows.get(code)?.link.max_visits) refresh(code);
   // Read out, but not each of many.
   if (Date.now() - spoken > QUIET_MS) {
     spoken = Date.now();
