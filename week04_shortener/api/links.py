@@ -32,19 +32,24 @@ _STRING: Final = {"schema": {"type": "string"}}
 _ETAG: Final = {"ETag": {"description": "the link's version, for If-Match", **_STRING}}
 _PATCH_TYPES: Final = ("application/merge-patch+json", "application/json")
 
+# Without examples: the page at /docs would fill them in, and the second try be refused.
 IdempotencyKey = Annotated[
     str | None,
     Header(
-        description="a string of your choice, in quotes; the same request with the same key is "
-        "answered again and makes nothing. IETF draft httpapi-idempotency-key-header",
-        examples=['"8e03978e-40d5-43e8-bc93-6894a57f9324"'],
+        alias="Idempotency-Key",
+        description='a string of your choice in quotes, such as `"8e03978e-40d5"`; the same '
+        "request with the same key is answered again and makes nothing (IETF draft "
+        "httpapi-idempotency-key-header)",
     ),
 ]
 IfMatch = Annotated[
     str | None,
-    Header(description="make the change only at this version of the link", examples=['"1"']),
+    Header(alias="If-Match", description='make the change only at this version, such as `"1"`'),
 ]
-IfNoneMatch = Annotated[str | None, Header(description="the version you have", examples=['"1"'])]
+IfNoneMatch = Annotated[
+    str | None,
+    Header(alias="If-None-Match", description='the version you have, such as `"1"`'),
+]
 
 
 class LinkPage(BaseModel):

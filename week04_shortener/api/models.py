@@ -93,6 +93,8 @@ class PlainLink(_Request):
 class LinkRequest(PlainLink):
     """A link to make."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"url": "https://example.org/a"}]})
+
     password: Password | None = None
 
 
@@ -102,6 +104,8 @@ def _without_default(schema: dict[str, Any]) -> None:
 
 class LinkPatch(_Request):
     """Changes of a link as a merge patch (RFC 7396): null removes, what is left out stays."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"max_visits": 100}]})
 
     url: Annotated[Url, Field(default="", json_schema_extra=_without_default)]
     expires_at: Expiry | None = None

@@ -31,7 +31,9 @@ _FORM: Final = "1"
 
 router = APIRouter(prefix=PREFIX, tags=["links"])
 Scale = Annotated[int, Query(ge=1, le=MAX_SCALE, description="pixels of a module's side")]
-IfNoneMatch = Annotated[str | None, Header(description="tag of the picture you have")]
+IfNoneMatch = Annotated[
+    str | None, Header(alias="If-None-Match", description="tag of the picture you have")
+]
 
 
 def _answers(media_type: str) -> dict[int | str, dict[str, Any]]:
