@@ -5,10 +5,15 @@ database. What is not there is cached as well, in Valkey and for a short time, o
 be a free query.
 
 Links change, so each entry carries its link's version, and no entry is ever written over a newer
-one. That is what keeps a slow reader from bringing back what it read before a change. After the
-change's own entry has ended it could no longer help; so a fill that took longer than half the
-shortest life of an entry is not written at all. What remains is stated in `local_cache`: how long
-a replica's own memory may be behind.
+one. That keeps a slow reader from bringing back what it read before a change, and since it is told
+what lies there instead, from passing it on. Once the change's own entry has ended it could no
+longer help; so a fill that took longer than half the shortest life of an entry is not written.
+
+Whoever changes a link tells Valkey before the change is answered. From then on a read may be behind
+by the life of an entry in a replica's own memory and no more: see `local_cache`. Two things can
+take that away, and the outbox ends both moments later by telling Valkey again: Valkey did not
+answer when it was told; or it lost the change's entry, evicted or in a restart, while a fill was
+under way that had read what was before.
 """
 
 import time
@@ -21,7 +26,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from week04_shortener.early import Cost, Early
-from week04_shortener.links import BadEntry, Entry, Kind, decode, encode
+from week04_shortener.links import Entry, Kind
 from week04_shortener.local_cache import Held, Local
 from week04_shortener.renewals import Renewals
 from week04_shortener.singleflight import Flight
@@ -327,24 +332,6 @@ class CacheAside:
 def key_of(code: str) -> str:
     """The key of a code's entry in Valkey."""
     return f"shortener:link:{code}"
-
-
-def pack(entry: Entry, ends_s: float) -> bytes:
-    """An entry as it lies in Valkey: as `links.encode` has it, then when it ends.
-
-    The end, in ms since the epoch by the clock of who wrote it, is for early refresh alone: clocks
-    that differ make that earlier or later. Valkey itself removes the entry by its own clock.
-    """
-    return b"%b %d" % (encode(entry), round(ends_s * 1000))
-
-
-def unpack(data: bytes, now_s: float) -> Kept:
-    """The entry in `data`. Raises `links.BadEntry` for what `pack` did not make."""
-    entry, _, ends_ms = data.rpartition(b" ")
-    try:
-        return Kept(decode(entry), int(ends_ms) / 1000 - now_s)
-    except ValueError as error:
-        raise BadEntry("not a cached link") from error
 
 
 def _result(kept: Kept | None) -> str:

@@ -20,8 +20,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from infra.service.retry import brief
-from week04_shortener.cache import CacheUnavailable, Kept, pack, unpack
-from week04_shortener.links import BadEntry, Entry
+from week04_shortener.cache import CacheUnavailable, Kept
+from week04_shortener.links import BadEntry, Entry, decode, encode
 
 T = TypeVar("T")
 
@@ -166,6 +166,24 @@ class ValkeyCache:
             self._log.info("cache works again")
         else:
             self._log.warning("cache does not answer, links come from the database")
+
+
+def pack(entry: Entry, ends_s: float) -> bytes:
+    """An entry as it lies in Valkey: as `links.encode` has it, then when it ends.
+
+    The end, in ms since the epoch by the clock of who wrote it, is for early refresh alone: clocks
+    that differ make that earlier or later. Valkey itself removes the entry by its own clock.
+    """
+    return b"%b %d" % (encode(entry), round(ends_s * 1000))
+
+
+def unpack(data: bytes, now_s: float) -> Kept:
+    """The entry in `data`. Raises `links.BadEntry` for what `pack` did not make."""
+    entry, _, ends_ms = data.rpartition(b" ")
+    try:
+        return Kept(decode(entry), int(ends_ms) / 1000 - now_s)
+    except ValueError as error:
+        raise BadEntry("not a cached link") from error
 
 
 def _ms(seconds: float) -> int:

@@ -4,16 +4,13 @@ import asyncio
 
 import pytest
 
-from week04_shortener.cache import Dated, Lifetimes, key_of, pack, unpack
+from week04_shortener.cache import Dated, Lifetimes, key_of
 from week04_shortener.database import DatabaseUnavailable
-from week04_shortener.links import ABSENT, BadEntry, Entry, Kind
+from week04_shortener.links import ABSENT, Entry, Kind
 from week04_shortener.singleflight import Flight, NoSingleFlight, SingleFlight
 from week04_shortener.tests.unit.caches import (
     STALE_S,
     URL,
-    Clock,
-    Database,
-    MemoryValkey,
     Replica,
     link,
 )
@@ -345,32 +342,3 @@ async def test_a_renewal_that_fails_is_counted_and_the_entry_ends() -> None:
     assert replica.value(name, tier="local", result="failed") == 1
     replica.clock.now_s += STALE_S
     assert replica.aside.near("abc") is None
-
-
-# ---- What lies in Valkey
-
-
-@pytest.mark.parametrize(
-    "entry", [ABSENT, link(), GONE, Entry(7, Kind.GUARDED, "", 1234.567), LATER]
-)
-def test_entries_come_back_with_what_is_left_of_them(entry: Entry) -> None:
-    data = pack(entry, 1060.0)
-    assert data.startswith(b"%d " % entry.version)
-    kept = unpack(data, 1000.0)
-    assert kept.entry == entry
-    assert kept.left_s == pytest.approx(60.0)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [b"", b"x", b"1 open - https://example.org/a", b"1 open - u x", b"\xff 1", b"1 new - u 5"],
-)
-def test_anything_else_is_no_entry(data: bytes) -> None:
-    with pytest.raises(BadEntry):
-        unpack(data, 0.0)
-
-
-def test_replicas_share_what_the_tests_say_they_share() -> None:
-    clock = Clock()
-    valkey, database = MemoryValkey(clock), Database()
-    assert Replica(clock, valkey, database).valkey is valkey

@@ -14,9 +14,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from week04_shortener.cache import CacheUnavailable, Kept, pack
-from week04_shortener.links import Entry, Kind
-from week04_shortener.valkey_cache import ValkeyCache
+from week04_shortener.cache import CacheUnavailable, Kept
+from week04_shortener.links import ABSENT, BadEntry, Entry, Kind
+from week04_shortener.valkey_cache import ValkeyCache, pack, unpack
 
 pytestmark = pytest.mark.anyio
 
@@ -169,3 +169,26 @@ async def test_what_is_no_entry_is_a_miss_and_counted() -> None:
         assert registry.get_sample_value("shortener_cache_corrupt_total") == 2
         assert up(registry) == 1
         await cache.close()
+
+
+# ---- What lies in Valkey
+
+
+@pytest.mark.parametrize(
+    "entry", [ABSENT, ENTRY, Entry(3, Kind.GONE), Entry(7, Kind.GUARDED, "", 1234.567)]
+)
+def test_entries_come_back_with_what_is_left_of_them(entry: Entry) -> None:
+    data = pack(entry, 1060.0)
+    assert data.startswith(b"%d " % entry.version)
+    kept = unpack(data, 1000.0)
+    assert kept.entry == entry
+    assert kept.left_s == pytest.approx(60.0)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"x", b"1 open - https://example.org/a", b"1 open - u x", b"\xff 1", b"1 new - u 5"],
+)
+def test_anything_else_is_no_entry(data: bytes) -> None:
+    with pytest.raises(BadEntry):
+        unpack(data, 0.0)
