@@ -39,7 +39,7 @@ _CALLS_ITSELF_A_BOT: Final = re.compile(
 as browsers do. Cubot is a maker of telephones."""
 
 _AHEAD_OF_A_CLICK: Final = (b"prefetch", b"prerender", b"preview")
-_PURPOSE_HEADERS: Final = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
+_PURPOSE_HEADERS: Final = frozenset({b"sec-purpose", b"purpose", b"x-purpose", b"x-moz"})
 """The Fetch standard's ``Sec-Purpose``, and what browsers sent before it was agreed on."""
 
 
@@ -63,7 +63,9 @@ class Agents:
     def judge(self, headers: Mapping[bytes, bytes]) -> Judgement:
         """The judgement of a request with these `headers`, named in lower case."""
         judgement = self._remembered(headers.get(b"user-agent", b"")[:MAX_USER_AGENT_BYTES])
-        return judgement if not _is_ahead(headers) else Judgement(judgement.browser, "bot")
+        if _PURPOSE_HEADERS.isdisjoint(headers) or not _is_ahead(headers):
+            return judgement
+        return Judgement(judgement.browser, "bot")
 
     def remembered(self) -> int:
         """How many judgements are remembered."""
@@ -82,8 +84,5 @@ class Agents:
 
 
 def _is_ahead(headers: Mapping[bytes, bytes]) -> bool:
-    for name in _PURPOSE_HEADERS:
-        if name in headers:
-            purpose = headers[name].lower()
-            return any(word in purpose for word in _AHEAD_OF_A_CLICK)
-    return False
+    purposes = b" ".join(headers[name] for name in _PURPOSE_HEADERS if name in headers).lower()
+    return any(word in purposes for word in _AHEAD_OF_A_CLICK)

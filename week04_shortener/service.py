@@ -262,7 +262,7 @@ def api(settings: Settings, make: Makers) -> ASGIApp:
         await limiter.close()
         await cache.close()
         click_log.close()
-        access_log.flush()
+        access_log.close()
 
     app = FastAPI(
         title="Shortener",

@@ -2,8 +2,8 @@
 
 import ipaddress
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
@@ -111,7 +111,7 @@ class RequestIds:
             and _REQUEST_ID.fullmatch(given)
         ):
             return given
-        return uuid.uuid4().hex
+        return secrets.token_hex(16)
 
 
 def route_template(scope: Scope) -> str:

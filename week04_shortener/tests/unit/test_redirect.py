@@ -47,6 +47,7 @@ class World:
         self.lost: list[Exception] = []
         self.seen: list[str] = []
         self.lines: list[dict[str, Any]] = []
+        self.lost_lines = 0
         self.registry = CollectorRegistry()
         self.access = AccessLog(self, service="shortener-api")
         visitors = Visitors(b"0123456789abcdef", lambda scope: client_address(scope, TRUSTED))
@@ -147,7 +148,7 @@ async def ask(
         "client": client,
     }
     await world.app(scope, receive, send)
-    world.access.flush()
+    world.access.close()
     return Answer(sent) if sent else Answer([{"status": 0, "headers": []}])
 
 
@@ -255,7 +256,7 @@ async def test_a_client_that_leaves_is_counted_and_its_click_too(world: World) -
     }  # fmt: skip
     with pytest.raises(OSError, match="the client is gone"):
         await world.app(scope, gone, gone)  # type: ignore[arg-type]
-    world.access.flush()
+    world.access.close()
     assert len(world.clicks) == len(world.lines) == world.count("GET", "302") == 1
 
 
