@@ -30,7 +30,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from infra.service.problems import Problem, problem_response
+from infra.service.problems import Problem
 from week04_shortener.agents import Judgement
 from week04_shortener.database import DatabaseUnavailable
 from week04_shortener.links import Link
@@ -178,11 +178,7 @@ class _Visit:
     ) -> Response:
         """A page for a browser, a problem document for any other client."""
         self.outcome = outcome
-        if self._page:
-            return self._parts.pages.notice_page(status, title, detail, headers)
-        return problem_response(
-            status, detail, headers={**(headers or {}), "Cache-Control": "no-store"}
-        )
+        return self._parts.pages.refuse(self._scope, status, title, detail, headers)
 
     def _ask(self) -> Response:
         if self._page or self._scope["method"] == "HEAD":

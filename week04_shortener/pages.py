@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI, Request, Response
+from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from infra.service.lifecycle import CannotStart
-from infra.service.problems import Problem
+from infra.service.problems import Problem, problem_response
 
 WEB: Final = Path(__file__).parent / "web"
 
@@ -83,6 +85,21 @@ class Pages:
     ) -> Response:
         """A page that tells a visitor one thing, in plain words."""
         return _plain(status, self.notice, headers, title=title, message=message)
+
+    def refuse(
+        self,
+        scope: Scope,
+        status: int,
+        title: str,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Say no in the client's own language: a page for a browser, else a problem document."""
+        if wants_page(Headers(scope=scope).get("accept", "")):
+            return self.notice_page(status, title, detail, headers)
+        return problem_response(
+            status, detail, headers={**(headers or {}), "Cache-Control": "no-store"}
+        )
 
     def password_page(
         self, status: int, message: str, headers: Mapping[str, str] | None = None

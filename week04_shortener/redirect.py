@@ -29,11 +29,16 @@ from week04_shortener.recorder import NOT_KEPT, Recorder
 GuardedApp = Callable[[Scope, Receive, Send, str], Awaitable[None]]
 """Answers for a link with a password or a limit on visits, by its code."""
 
+Refuse = Callable[[Scope, int, str, str, Mapping[str, str]], Response]
+"""Says no: scope, status, title, detail, headers. A browser may be told in a page."""
+
 _METHODS: Final = ("GET", "HEAD", "POST")
 """What is answered; POST is the form of a link's password, and so for guarded links alone."""
 
 _NOT_STORED: Final = {"Cache-Control": "no-store"}
 """Of a 404 or 410, which may be kept otherwise (RFC 9110 section 15.1): the alias may be made."""
+
+_OVER: Final = "This link is gone"
 
 _LOCATION: Final = b"location"
 _REQUEST_ID: Final = b"x-request-id"
@@ -49,6 +54,7 @@ class Lookup(Protocol):
 class Redirects:
     """Answers redirects; `rest` answers everything else.
 
+    `refuse` says no to who cannot be redirected, with a problem document unless another is given.
     `now_s` tells seconds since the epoch, `clock_s` seconds of a clock that never goes back.
     """
 
@@ -63,12 +69,14 @@ class Redirects:
         metrics: HttpMetrics,
         access_log: AccessLog,
         replica: str,
+        refuse: Refuse | None = None,
         now_s: Callable[[], float] = time.time,
         clock_s: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._rest = rest
         self._lookup = lookup
         self._guarded = guarded
+        self._refuse = refuse or _problem
         self._recorder = recorder
         self._near = lookup.near
         self._record = recorder.record
@@ -189,9 +197,10 @@ class Redirects:
             if entry is None:
                 entry = await self._lookup.entry_of(code)
         except DatabaseUnavailable:
-            response = problem_response(
-                503, "The database does not answer; try again soon.", headers={"Retry-After": "1"}
-            )
+            response = self._refuse(
+                scope, 503, "Just a moment", "The database does not answer; try again soon.",
+                {"Retry-After": "1"},
+            )  # fmt: skip
         else:
             if entry.kind is Kind.GUARDED:
                 await self._guarded(scope, receive, send, code)
@@ -201,11 +210,12 @@ class Redirects:
 
     def _response(self, scope: Scope, code: str, entry: Entry) -> Response:
         if entry.kind is Kind.ABSENT:
-            return problem_response(404, "There is no link with this code.", headers=_NOT_STORED)
+            detail = "There is no link with this code."
+            return self._refuse(scope, 404, "No such link", detail, _NOT_STORED)
         if entry.kind is Kind.GONE:
-            return problem_response(410, "This link was deleted.", headers=_NOT_STORED)
+            return self._refuse(scope, 410, _OVER, "This link was deleted.", _NOT_STORED)
         if entry.is_over(self._now_s()):
-            return problem_response(410, "This link has expired.", headers=_NOT_STORED)
+            return self._refuse(scope, 410, _OVER, "This link has expired.", _NOT_STORED)
         if scope["method"] == "POST":
             return _not_allowed(_METHODS[:2])
         return self._recorder.found(scope, code, entry.url)
@@ -213,6 +223,12 @@ class Redirects:
     def _request_id(self, scope: Scope, headers: Mapping[bytes, bytes]) -> str:
         given = headers.get(_REQUEST_ID)
         return self._id_of(scope.get("client"), given.decode("latin-1") if given else None)
+
+
+def _problem(
+    _scope: Scope, status: int, _title: str, detail: str, headers: Mapping[str, str]
+) -> Response:
+    return problem_response(status, detail, headers=headers)
 
 
 def _not_allowed(methods: Sequence[str]) -> Response:

@@ -122,6 +122,19 @@ def test_only_browsers_want_pages(accept: str, page: bool) -> None:
     assert pages.wants_page(accept) is page
 
 
+def test_a_refusal_is_a_page_for_a_browser_and_a_problem_for_a_program() -> None:
+    refuse = pages.load().refuse
+    browser = {"type": "http", "headers": [(b"accept", b"text/html")]}
+    page = refuse(browser, 410, "This link is gone", "It was deleted.", {"Retry-After": "1"})
+    problem = refuse({"type": "http", "headers": []}, 410, "This link is gone", "It was deleted.")
+    assert (page.status_code, page.headers["retry-after"]) == (410, "1")
+    assert b"<h1>This link is gone</h1>" in bytes(page.body)
+    assert problem.status_code == 410
+    assert problem.headers["content-type"] == "application/problem+json"
+    assert problem.headers["cache-control"] == "no-store"
+    assert b"It was deleted." in bytes(problem.body)
+
+
 TEXT, SHAPE = 4.5, 3.0
 """Contrast that WCAG 2.2 asks of text (1.4.3), and of the outline of what one acts on (1.4.11)."""
 
