@@ -1,5 +1,6 @@
 """Many links by one request: each is made or refused for itself."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -70,7 +71,7 @@ async def bulk(
     )
 
 
-def _result(outcome: Link | AliasTaken | Problem, short_url: Any) -> BulkResult:
+def _result(outcome: Link | AliasTaken | Problem, short_url: Callable[[str], str]) -> BulkResult:
     if isinstance(outcome, Link):
         return BulkResult(status=201, link=LinkResponse.of(outcome, short_url(outcome.code)))
     problem = alias_taken(outcome) if isinstance(outcome, AliasTaken) else outcome

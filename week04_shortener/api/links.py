@@ -199,6 +199,8 @@ async def change(
 
     Send the ETag you saw as `If-Match`, and the change is not made when somebody else was faster.
     """
+    if body.password is not None:
+        await own_link(parts, caller, code)  # a hash is dear, and not for links of others
     columns = await wanted.changes(body, parts)
     if_version = await _version_to_match(parts, caller, code, if_match)
     if not columns:

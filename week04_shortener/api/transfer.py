@@ -62,7 +62,8 @@ async def import_links(parts: TheParts, caller: TheCaller, request: Request) -> 
 
     A bad row costs no other: 200 means that each was looked at, and `results` says what became of
     it. Nothing is made of a file that is refused as a whole (too large, too many rows, no header).
-    What an export wrote is read as well.
+    What an export wrote is read as well. After a 503 the first rows may have been made: list
+    your links before you send the file again.
     """
     _check_type(request.headers.get("content-type"))
     wishes = await _read(request, parts)

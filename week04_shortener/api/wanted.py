@@ -1,5 +1,6 @@
 """From what a client asks for to a link that may be made."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from week04_shortener.api.errors import refused
@@ -26,13 +27,7 @@ async def whole(request: LinkRequest, parts: Parts) -> NewLink:
     link = plain(request, parts)
     if request.password is None:
         return link
-    return NewLink(
-        url=link.url,
-        alias=link.alias,
-        expires_at=link.expires_at,
-        max_visits=link.max_visits,
-        password_hash=await _hash(request.password, parts),
-    )
+    return replace(link, password_hash=await _hash(request.password, parts))
 
 
 async def changes(patch: LinkPatch, parts: Parts) -> dict[str, object]:

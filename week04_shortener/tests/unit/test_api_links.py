@@ -318,6 +318,7 @@ async def test_nobody_sees_or_changes_anothers_link(world: World) -> None:
             for response in (
                 await http.get(path),
                 await http.patch(path, json={"url": "https://evil.example/"}),
+                await http.patch(path, json={"password": "x"}),
                 await http.patch(path, json={}),
                 await http.delete(path),
                 await http.delete(path, headers={"If-Match": '"1"'}),
@@ -329,6 +330,7 @@ async def test_nobody_sees_or_changes_anothers_link(world: World) -> None:
             assert (await http.get(LINKS)).json()["links"] == []
             assert "mine-only" not in (await http.get(f"{LINKS}/export")).text
     assert world.links["mine-only"].version == 1
+    assert world.hashed == []
 
 
 async def test_without_open_mode_a_key_is_needed(world: World) -> None:

@@ -8,7 +8,7 @@ from week04_shortener.links import NewLink
 from week04_shortener.tests.unit.api_fakes import World, WorldKeys, make_app
 from week04_shortener.tests.unit.schema_runner import CONFIG, nonconformities
 
-EXAMPLES = 5
+EXAMPLES = 3
 FOLLOW = "/{code}"
 """Not a route of the API, but the app's in front of it."""
 
