@@ -291,6 +291,13 @@ class Settings(ServiceSettings):
     def _fit_together(self) -> Self:
         if self.retry_first_s > self.retry_most_s:
             raise ValueError("SHORTENER_RETRY_FIRST_S must not exceed SHORTENER_RETRY_MOST_S")
+        # `cache.Lifetimes.fill_limit_s` leaves this half of it to a write that is under way.
+        shortest_s = min(self.cache_ttl_s, self.cache_negative_ttl_s) * (1 - self.cache_ttl_jitter)
+        if self.cache_timeout_s > shortest_s / 2:
+            raise ValueError(
+                "SHORTENER_CACHE_TIMEOUT_S must not exceed half of the shortest life of an entry: "
+                "of SHORTENER_CACHE_TTL_S or SHORTENER_CACHE_NEGATIVE_TTL_S less the jitter"
+            )
         if self.max_body_bytes < self.max_url_chars + 256:
             raise ValueError(
                 "SHORTENER_MAX_BODY_BYTES must exceed SHORTENER_MAX_URL_CHARS by 256 or more"

@@ -78,6 +78,16 @@ def test_settings_that_contradict_each_other(
     assert "SHORTENER_RETRY_FIRST_S must not exceed SHORTENER_RETRY_MOST_S" in refused(capsys)
 
 
+@pytest.mark.parametrize("name", ["CACHE_TTL_S", "CACHE_NEGATIVE_TTL_S"])
+def test_an_entry_outlives_a_slow_write(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"SHORTENER_{name}", "0.2")
+    assert "SHORTENER_CACHE_TIMEOUT_S must not exceed half" in refused(capsys)
+    monkeypatch.setenv(f"SHORTENER_{name}", "0.3")
+    load_settings(Settings)
+
+
 def test_a_burst_comes_back_within_a_month(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
