@@ -145,7 +145,10 @@ class ClickLogWriter:
     def append(self, payload: bytes) -> bool:
         """Write one record; False if it was lost."""
         try:
-            self._append(framing.frame(payload))
+            line = framing.frame(payload)
+            if self._fd is None or self._size + len(line) > self._segment_bytes:
+                self._begin_segment()
+            self._write_line(line)
         except (OSError, framing.TooLong) as error:
             self.lose(error)
             return False
@@ -172,9 +175,7 @@ class ClickLogWriter:
             self._fd = None
         os.close(self._lock_fd)
 
-    def _append(self, line: bytes) -> None:
-        if self._fd is None or self._size + len(line) > self._segment_bytes:
-            self._begin_segment()
+    def _write_line(self, line: bytes) -> None:
         assert self._fd is not None
         # A line feed ends what a short write left, or this record would be damaged with it.
         data = b"\n" + line if self._torn else line

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from week04_shortener.codes import is_code
@@ -211,6 +212,7 @@ def accept_alias(text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=4096)
 def is_code_or_alias(text: str) -> bool:
     """Whether a link could have this code, by its form alone: nothing else is looked up."""
     return ALIAS.fullmatch(text) is not None and text.lower() not in RESERVED_WORDS

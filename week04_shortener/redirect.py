@@ -82,7 +82,7 @@ class Redirects:
         self._record = recorder.record
         self._id_of = ids.of
         self._metrics = metrics
-        self._answered = {
+        self._found_series = {
             method: metrics.series(method, ROUTE, "302") for method in ("GET", "HEAD")
         }
         self._write_line = access_log.write
@@ -102,10 +102,10 @@ class Redirects:
             return
         began_s = self._clock_s()
         now_s = self._now_s()
-        metrics = self._answered.get(scope["method"])
+        series = self._found_series.get(scope["method"])
         entry = self._near(code)
         if (
-            metrics is None
+            series is None
             or entry is None
             or entry.kind is not Kind.OPEN
             or (entry.expires_at_s is not None and now_s >= entry.expires_at_s)
@@ -114,42 +114,29 @@ class Redirects:
             return
         # With several of a name the last one stays: that is what the nearest proxy added.
         headers = dict(scope["headers"])
-        request_id = self._request_id(scope, headers)
-        metrics.began()
+        request_id = self._id_of(scope.get("client"), headers.get(_REQUEST_ID))
         at = datetime.fromtimestamp(now_s, UTC)
+        series.began()
         try:
-            await self._send_found(scope, send, headers, code, entry.url, request_id, at, now_s)
+            # Written before the redirect leaves: a click that was answered is a click that counts.
+            if scope["method"] == "GET":
+                self._record(scope, headers, code, request_id, at, now_s)
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": 302,
+                    "headers": [
+                        (_LOCATION, entry.url.encode("ascii")),
+                        *self._found_headers,
+                        (_REQUEST_ID, request_id.encode("ascii")),
+                    ],
+                }
+            )
+            await send({"type": "http.response.body", "body": b""})
         finally:
             seconds = self._clock_s() - began_s
-            metrics.ended(seconds)
+            series.ended(seconds)
             self._write_line(at, request_id, scope["method"], scope["path"], 302, seconds)
-
-    async def _send_found(
-        self,
-        scope: Scope,
-        send: Send,
-        headers: Mapping[bytes, bytes],
-        code: str,
-        url: str,
-        request_id: str,
-        at: datetime,
-        at_s: float,
-    ) -> None:
-        # Written before the redirect leaves: a click that was answered is a click that counts.
-        if scope["method"] == "GET":
-            self._record(scope, headers, code, request_id, at, at_s)
-        await send(
-            {
-                "type": "http.response.start",
-                "status": 302,
-                "headers": [
-                    (_LOCATION, url.encode("latin-1")),
-                    *self._found_headers,
-                    (_REQUEST_ID, request_id.encode("ascii")),
-                ],
-            }
-        )
-        await send({"type": "http.response.body", "body": b""})
 
     async def _unhurried(
         self,
@@ -163,7 +150,8 @@ class Redirects:
     ) -> None:
         """A redirect that has to wait, or that is none: with all that the plumbing does."""
         method = scope["method"]
-        request_id = self._request_id(scope, dict(scope["headers"]))
+        given = dict(scope["headers"]).get(_REQUEST_ID)
+        request_id = self._id_of(scope.get("client"), given)
         scope.setdefault("state", {})["request_id"] = request_id
         named = [self._replica, (_REQUEST_ID, request_id.encode("ascii"))]
         status: int | str = "aborted"
@@ -219,10 +207,6 @@ class Redirects:
         if scope["method"] == "POST":
             return _not_allowed(_METHODS[:2])
         return self._recorder.found(scope, code, entry.url)
-
-    def _request_id(self, scope: Scope, headers: Mapping[bytes, bytes]) -> str:
-        given = headers.get(_REQUEST_ID)
-        return self._id_of(scope.get("client"), given.decode("latin-1") if given else None)
 
 
 def _problem(

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import structlog
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.service.metrics import HttpMetrics
@@ -18,7 +17,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 QUIET_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
 """Probes come every second or so: their access lines have level debug."""
 
-_REQUEST_ID = re.compile(r"[0-9a-f]{32}")
+_REQUEST_ID = re.compile(rb"[0-9a-f]{32}")
 
 MAX_PEERS = 1024
 """Peers whose trust is remembered: proxies are few, and whoever comes directly comes again."""
@@ -55,9 +54,9 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).getlist("x-request-id")
         # Of several the last one: that is what the nearest proxy added.
-        request_id = self._ids.of(scope.get("client"), given[-1] if given else None)
+        given = dict(scope["headers"]).get(b"x-request-id")
+        request_id = self._ids.of(scope.get("client"), given)
         scope.setdefault("state", {})["request_id"] = request_id
         headers = [*self._headers, (b"x-request-id", request_id.encode("ascii"))]
         status = "aborted"
@@ -102,7 +101,7 @@ class RequestIds:
         networks = tuple(trusted_proxies)
         self._trusts = lru_cache(MAX_PEERS)(lambda host: peer_in((host, 0), networks))
 
-    def of(self, client: tuple[str, int] | None, given: str | None) -> str:
+    def of(self, client: tuple[str, int] | None, given: bytes | None) -> str:
         """The id of a request from `client`, whose ``X-Request-ID`` is `given`: 32 hex digits."""
         if (
             given is not None
@@ -110,7 +109,7 @@ class RequestIds:
             and self._trusts(client[0])
             and _REQUEST_ID.fullmatch(given)
         ):
-            return given
+            return given.decode("ascii")
         return secrets.token_hex(16)
 
 
