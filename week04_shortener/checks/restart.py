@@ -11,10 +11,12 @@ from typing import Final
 
 from benchmarks.client import Plan, Request, parse_target, run
 from infra.evidence import Figures, Lab, claim
+from week04_shortener.cache import local_renewal_s
 from week04_shortener.checks.inside import links_locked, lookups, told
 from week04_shortener.checks.stands import WEEK, WITHOUT_FLIGHT
 from week04_shortener.checks.traffic import Followed, follow, make_links
 from week04_shortener.checks.zipf import Zipf
+from week04_shortener.early import HORIZON
 
 CLIENTS: Final = 100
 LINKS: Final = 10
@@ -25,7 +27,10 @@ QUERY_S: Final = 0.1
 
 AFTER_S: Final = 1.0
 LOCAL_TTL_S: Final = 1.0
-"""The setting's default: so often a replica may have to ask again for a link."""
+"""The setting's default: so long a replica remembers a link."""
+
+ASKS_AGAIN_S: Final = LOCAL_TTL_S - HORIZON * local_renewal_s(LOCAL_TTL_S)
+"""So often it may ask again for a link that is followed all the time: it renews it early."""
 
 SECONDS_MAX: Final = 40.0
 PULSES: Final = 3
@@ -49,10 +54,10 @@ class Tier(StrEnum):
     controls=[Tier.NONE],
 )
 class Restart:
-    """Valkey restarted under 100 clients: no failed redirect, a query per link, replica and second
+    """Valkey restarted under 100 clients: no failed redirect, and queries stay within the bound
 
-    The bound: while Valkey is away or empty a replica asks for a link when its own memory has let
-    it go, so once in LOCAL_TTL_S, and once at the beginning.
+    The bound: while Valkey is away or empty a replica asks for a link when its own memory lets it
+    go or renews it, so once in ASKS_AGAIN_S, and once at the beginning.
     """
 
     async def measure(self, lab: Lab, mechanism: Tier) -> Figures:
@@ -87,7 +92,7 @@ class Restart:
         finally:
             stop.set()
             await load
-        each = 1 + math.ceil(took_s / LOCAL_TTL_S)
+        each = 1 + math.ceil(took_s / ASKS_AGAIN_S)
         return Figures(
             unit="database queries for each link of each replica and second",
             headline="share",
