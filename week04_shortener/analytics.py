@@ -79,14 +79,14 @@ class Analytics:
 
     async def offset(self, partition: int, *, beginning: int) -> int:
         """The next offset to read; of a partition never read before, its `beginning`."""
-        async with self._database.connection() as connection:
+        async with self._database.connection("read_offset") as connection:
             await connection.execute(_FIRST_SEEN, self._topic, partition, beginning)
             offset: int = await connection.fetchval(_OFFSET, self._topic, partition)
         return offset
 
     async def move(self, partition: int, *, position: int, offset: int) -> None:
         """Go on at `offset` without writing anything; `OffsetMoved` if not at `position`."""
-        async with self._database.connection() as connection:
+        async with self._database.connection("move_offset") as connection:
             if not await connection.fetchval(_MOVE, self._topic, partition, position, offset):
                 raise OffsetMoved
 
@@ -97,7 +97,10 @@ class Analytics:
         the stored offset is not the batch's position, or `Refused`, because of one of the clicks.
         """
         try:
-            async with self._database.connection() as connection, connection.transaction():
+            async with (
+                self._database.connection("write_clicks") as connection,
+                connection.transaction(),
+            ):
                 moved = await connection.fetchval(
                     _MOVE, self._topic, batch.partition, batch.position, batch.next_offset
                 )

@@ -66,7 +66,7 @@ class OldRows:
     async def remove(self, rule: Rule, limit: int) -> int:
         # The names are those of `rules`, none comes from outside.
         statement = _REMOVE.format(table=rule.table, column=rule.column)
-        async with self._database.connection() as connection:
+        async with self._database.connection("remove_old") as connection:
             done = await connection.execute(statement, rule.kept_s, limit)
         return int(done.removeprefix("DELETE "))
 

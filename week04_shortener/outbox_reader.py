@@ -24,10 +24,17 @@ _OLDEST = """
 """
 _REMOVE = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
 _WAITING = """
-    SELECT destination, count(*) AS rows,
-           extract(epoch FROM now() - min(created_at))::float8 AS oldest_s
-    FROM outbox GROUP BY destination
+    SELECT (
+               SELECT count(*) FROM (SELECT FROM outbox WHERE destination = $1 LIMIT $2) AS counted
+           ) AS rows,
+           coalesce((
+               SELECT extract(epoch FROM now() - created_at)::float8 FROM outbox
+               WHERE destination = $1 ORDER BY id LIMIT 1
+           ), 0) AS oldest_s
 """
+
+MAX_COUNTED = 100_000
+"""A backlog is counted so far and no further: it would take the longer the worse things are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,7 @@ class Owed:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How much waits for a destination, and for how long the oldest of it."""
+    """How many rows wait for a destination, up to `MAX_COUNTED`, and for how long the oldest."""
 
     rows: int = 0
     oldest_s: float = 0.0
@@ -75,7 +82,10 @@ class OutboxReader:
     @contextlib.asynccontextmanager
     async def turn(self, destination: Destination) -> AsyncIterator[Turn | None]:
         """A turn, or None while another relay has it. What raises in the block undoes the turn."""
-        async with self._database.connection() as connection, connection.transaction():
+        async with (
+            self._database.connection("outbox_turn") as connection,
+            connection.transaction(),
+        ):
             if await connection.fetchval(_TRY_LOCK, _LOCKS[destination]):
                 yield Turn(connection, destination)
             else:
@@ -83,12 +93,10 @@ class OutboxReader:
 
     async def backlog(self) -> dict[Destination, Backlog]:
         """What waits for each destination."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(_WAITING)
-        found = {Destination(row["destination"]): row for row in rows}
-        return {
-            destination: Backlog(found[destination]["rows"], found[destination]["oldest_s"])
-            if destination in found
-            else Backlog()
-            for destination in Destination
-        }
+        found = {}
+        async with self._database.connection("outbox_backlog") as connection:
+            for destination in Destination:
+                row = await connection.fetchrow(_WAITING, destination.value, MAX_COUNTED)
+                assert row is not None, "a SELECT without FROM has one row"
+                found[destination] = Backlog(row["rows"], row["oldest_s"])
+        return found

@@ -18,7 +18,7 @@ from typing import Protocol
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from infra.service.lifecycle import pause
+from infra.service.lifecycle import pause, unless_stopped
 from infra.service.retry import Pace, brief, keep_trying
 from week04_shortener.cache import CacheUnavailable
 from week04_shortener.database import DatabaseUnavailable
@@ -111,7 +111,7 @@ class Relay:
         while not stop.is_set():
             told = await keep_trying(
                 f"telling the {self._destination.value} of changes",
-                self.step,
+                lambda: self.step(stop),
                 on=AWAY,
                 stop=stop,
                 pace=self._pace,
@@ -120,14 +120,17 @@ class Relay:
             if told < self._batch:
                 await pause(self._poll_s, stop)
 
-    async def step(self) -> int:
-        """One turn; returns how many rows were told, 0 also while another relay has the turn."""
+    async def step(self, stop: asyncio.Event) -> int:
+        """One turn; returns how many rows were told, 0 also while another relay has the turn.
+
+        Who does not answer is waited for no longer once `stop` is set: the turn ends undone.
+        """
         async with self._outbox.turn(self._destination) as turn:
             if turn is None:
                 return 0
             rows = await turn.oldest(self._batch)
             if rows:
-                await self._tell(rows)
+                await unless_stopped(self._tell(rows), stop)
                 await turn.remove(rows)
         self._metrics.told.labels(self._destination.value).inc(len(rows))
         return len(rows)

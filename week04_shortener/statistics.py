@@ -101,7 +101,7 @@ class Statistics:
         since = hours_until(now, hours)
         today = now.replace(hour=0, minute=0, second=0, microsecond=0)
         async with (
-            self._database.connection() as connection,
+            self._database.connection("statistics") as connection,
             # One moment for all five questions: the hours add up to what the totals say.
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
@@ -126,7 +126,7 @@ class Statistics:
 
     async def totals(self, codes: Collection[str]) -> dict[str, int]:
         """Clicks of each of `codes`, 0 for one without any."""
-        async with self._database.connection() as connection:
+        async with self._database.connection("click_totals") as connection:
             rows = await connection.fetch(_TOTALS_OF_MANY, list(codes))
         return dict.fromkeys(codes, 0) | {row["code"]: row["clicks"] for row in rows}
 

@@ -17,7 +17,12 @@ from week04_shortener import dead_letters
 from week04_shortener.analytics import Analytics
 from week04_shortener.cache import Lifetimes, key_of
 from week04_shortener.consumer import Consumer, ConsumerMetrics, Sink
-from week04_shortener.database import Database, DatabaseUnavailable, open_database
+from week04_shortener.database import (
+    Database,
+    DatabaseMetrics,
+    DatabaseUnavailable,
+    open_database,
+)
 from week04_shortener.forwarder import Forwarder, ForwarderMetrics
 from week04_shortener.housekeeping import Housekeeping, HousekeepingMetrics, OldRows, rules
 from week04_shortener.kafka import MAX_MESSAGE_BYTES, ClickSource, KafkaUnavailable, TopicSender
@@ -117,7 +122,7 @@ async def consumer(
         "shortener-consumer-dead-letters",
         dead_letters.MAX_MESSAGE_BYTES,
     )
-    database = database_of(settings, "shortener-consumer")
+    database = database_of(settings, "shortener-consumer", DatabaseMetrics(registry))
     worker = Consumer(
         source,
         make_sink(database, settings.clicks_topic),
@@ -144,7 +149,7 @@ async def consumer(
 
 async def relay(settings: Settings, registry: CollectorRegistry, stop: asyncio.Event) -> None:
     """Tell the cache and Kafka of changed links, and remove what was kept for long enough."""
-    database = database_of(settings, "shortener-relay")
+    database = database_of(settings, "shortener-relay", DatabaseMetrics(registry))
     cache = ValkeyCache(
         settings.valkey_url.get_secret_value(),
         timeout_s=settings.cache_timeout_s,
@@ -235,7 +240,7 @@ async def _first(
         raise CannotStart(f"{error}; is {server} running, and is its address right?") from error
 
 
-def database_of(settings: Settings, name: str) -> Database:
+def database_of(settings: Settings, name: str, metrics: DatabaseMetrics | None = None) -> Database:
     """The database, to be entered; `name` is what ``pg_stat_activity`` shows."""
     return open_database(
         settings.database_url.get_secret_value(),
@@ -243,6 +248,7 @@ def database_of(settings: Settings, name: str) -> Database:
         pool_size=settings.database_pool_size,
         connect_timeout_s=settings.database_connect_timeout_s,
         timeout_s=settings.database_timeout_s,
+        metrics=metrics,
     )
 
 

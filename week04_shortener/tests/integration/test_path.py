@@ -139,6 +139,8 @@ def test_status_shows_every_service_and_where_the_clicks_are(
     assert figures["clicks queued"].endswith("not read yet: 0")
     assert int(figures["clicks counted"].split()[-1]) >= 1
     assert "2 of 2 replicas" in figures["cache"]
+    assert figures["dead letters"].split()[0].isdecimal()
+    assert figures["changes"].startswith("not told yet: ")
 
 
 async def _analytics_row(lab: LocalEngine, code: str) -> asyncpg.Record:

@@ -9,7 +9,7 @@ import secrets
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import asyncpg
@@ -32,12 +32,15 @@ from week04_shortener.housekeeping import Housekeeping, HousekeepingMetrics, Old
 from week04_shortener.lab import on_the_way, postgres, topology
 from week04_shortener.links import Entry, Kind
 from week04_shortener.links import encode as encode_entry
+from week04_shortener.outbox import Destination
+from week04_shortener.outbox_reader import OutboxReader
 from week04_shortener.settings import Settings
 from week04_shortener.statistics import Statistics
 from week04_shortener.tests.integration.conftest import FrontDoor, eventually
 
 pytestmark = pytest.mark.integration
 
+T = TypeVar("T")
 Run = Callable[..., list[str]]
 
 URL = "https://example.org/pipeline"
@@ -67,10 +70,10 @@ def ask(lab: LocalEngine, sql: str, *values: object) -> Any:
     return anyio.run(main)
 
 
-def in_database(lab: LocalEngine, work: Callable[[Database], Coroutine[Any, Any, None]]) -> None:
+def in_database(lab: LocalEngine, work: Callable[[Database], Coroutine[Any, Any, T]]) -> T:
     """Do `work` with a pool of its own."""
 
-    async def main() -> None:
+    async def main() -> T:
         opened = open_database(
             postgres.dsn(lab.site),
             name="test-pipeline",
@@ -79,9 +82,9 @@ def in_database(lab: LocalEngine, work: Callable[[Database], Coroutine[Any, Any,
             timeout_s=20,
         )
         async with opened as database:
-            await work(database)
+            return await work(database)
 
-    asyncio.run(main())
+    return asyncio.run(main())
 
 
 def all_read(lab: LocalEngine) -> bool:
@@ -257,6 +260,9 @@ def test_kafka_that_hangs_does_not_keep_valkey_from_being_told(lab: LocalEngine)
         asyncio.run(_owe(lab, [code], 1))
         eventually("Valkey knows", lambda: asyncio.run(_cached(lab, code)) != b"")
         assert _owed(lab, code, "topic") == 1
+        backlog = in_database(lab, lambda database: OutboxReader(database).backlog())
+        assert backlog[Destination.TOPIC].rows >= 1
+        assert backlog[Destination.TOPIC].oldest_s > 0
     finally:
         anyio.run(lab.resume, "kafka")
     eventually("Kafka knows too", lambda: _owed(lab, code) == 0)

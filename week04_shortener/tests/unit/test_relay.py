@@ -139,7 +139,7 @@ class World:
         self.outbox.passed("told all")
 
     def step(self, destination: Destination) -> int:
-        return asyncio.run(self.relays[destination].step())
+        return asyncio.run(self.relays[destination].step(asyncio.Event()))
 
     def finish(self) -> None:
         self.outbox.dies_after = None
@@ -223,13 +223,37 @@ def test_of_two_relays_one_has_the_turn() -> None:
             await go_on.wait()
             await to_topic(world.send)(rows)
 
-        first = asyncio.create_task(world.relay(TOPIC, slow).step())
+        first = asyncio.create_task(world.relay(TOPIC, slow).step(asyncio.Event()))
         await telling.wait()
-        meanwhile = await other.step()
+        meanwhile = await other.step(asyncio.Event())
         go_on.set()
         return meanwhile, await first
 
     assert asyncio.run(scenario()) == (0, 1)
+    assert world.heard == [("one", 1)]
+
+
+def test_who_hangs_does_not_keep_the_relay_from_stopping() -> None:
+    world = World()
+    world.outbox.owe("one", 1)
+
+    async def scenario() -> None:
+        stop, telling = asyncio.Event(), asyncio.Event()
+
+        async def hang(_rows: Sequence[Owed]) -> None:
+            telling.set()
+            await asyncio.Event().wait()
+
+        running = asyncio.create_task(world.relay(TOPIC, hang).run(stop))
+        await telling.wait()
+        stop.set()
+        async with asyncio.timeout(10):
+            with contextlib.suppress(Stopped):
+                await running
+
+    asyncio.run(scenario())
+    assert len(world.outbox.rows[TOPIC]) == 1
+    world.finish()
     assert world.heard == [("one", 1)]
 
 
@@ -242,7 +266,7 @@ def test_of_many_changes_the_cache_is_told_the_last() -> None:
     async def put(_code: str, entry: Entry) -> None:
         told.append(entry.version)
 
-    asyncio.run(world.relay(CACHE, to_cache(put, world.metrics)).step())
+    asyncio.run(world.relay(CACHE, to_cache(put, world.metrics)).step(asyncio.Event()))
     assert told == [3]
     assert world.outbox.rows[CACHE] == []
 
