@@ -322,6 +322,7 @@ def api(settings: Settings, make: Makers) -> ASGIApp:
         metrics=metrics,
         access_log=access_log,
         replica=settings.replica,
+        refuse=all_pages.refuse,
     )
 
 

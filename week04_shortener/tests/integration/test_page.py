@@ -282,6 +282,12 @@ def test_a_limited_link_is_used_up(screen: Screen, browser: Browser, lab: LocalE
         expect(visitor.get_by_role("heading")).to_have_text("This link is used up")
 
 
+def test_a_link_that_never_was_is_said_to_be_none(screen: Screen) -> None:
+    answer = screen.page.goto("/there-is-no-such-link")
+    assert answer is not None and answer.status == 404
+    expect(screen.page.get_by_role("heading")).to_have_text("No such link")
+
+
 def test_statistics_and_the_qr_code_are_shown(screen: Screen, door: FrontDoor) -> None:
     code = screen.made(TARGET)
     agent = {"user-agent": PERSON, "referer": "https://news.example/today"}
