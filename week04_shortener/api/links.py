@@ -122,7 +122,12 @@ async def make(
 
 
 @router.get(
-    "/links", summary="Your links, the newest first", responses=problems(401, 422, 429, 503)
+    "/links",
+    summary="Your links, the newest first",
+    responses={
+        200: {"headers": {"Link": {"description": "the next page, rel=next", **_STRING}}},
+        **problems(401, 422, 429, 503),
+    },
 )
 async def page(
     parts: TheParts,
@@ -157,6 +162,7 @@ async def page(
 @router.get(
     "/links/{code}",
     summary="One of your links",
+    response_model=LinkResponse,
     responses={
         200: {"headers": _ETAG},
         304: {"description": "You have this version already."},
