@@ -5,6 +5,7 @@ python -m week04_shortener setup | forwarder | consumer | relay | dead-letters .
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -54,6 +55,7 @@ def main(arguments: list[str]) -> int:
     configure_logging(f"shortener-{name}", "CRITICAL", fd=2)
     try:
         asyncio.run(commands.run(settings, words))
+        sys.stdout.flush()
     except commands.Failed as error:
         sys.stderr.write(f"{name}: {error}\n")
         return EXIT_FAILED
@@ -61,6 +63,8 @@ def main(arguments: list[str]) -> int:
         return int(ended.code or 0)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `... list | head`: whoever reads has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -21,7 +21,7 @@ SHOWN_BYTES: Final = 4096
 
 LISTED: Final = 20
 MAX_LISTED: Final = 10_000
-MAX_NAMED: Final = 1000
+MAX_NAMED: Final = 100
 
 Words = argparse.Namespace
 Command = Callable[[Settings, Words], Awaitable[None]]
@@ -87,14 +87,14 @@ async def run(settings: Settings, words: Words) -> None:
 async def list_letters(settings: Settings, words: Words) -> None:
     """The newest dead letters, the oldest of them first."""
     async with _reader(settings) as reader:
-        letters = await dead_letters.newest(reader, words.limit)
+        rows = [_row(stored) async for stored in dead_letters.newest(reader, words.limit)]
         total = sum(end - beginning for beginning, end in (await reader.bounds()).values())
-    if not letters:
+    if not rows:
         _say("no dead letters")
         return
-    _say(table(("letter", "at", "came from", "bytes", "reason"), map(_row, letters)))
-    if total > len(letters):
-        _say(f"\n{len(letters)} of {total}: --limit {min(total, MAX_LISTED)} shows more")
+    _say(table(("letter", "at", "came from", "bytes", "reason"), rows))
+    if total > len(rows):
+        _say(f"\n{len(rows)} of {total}: --limit {min(total, MAX_LISTED)} shows more")
 
 
 async def show_letter(settings: Settings, words: Words) -> None:

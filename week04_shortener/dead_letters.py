@@ -20,6 +20,9 @@ MAX_MESSAGE_BYTES: Final = 2 * 1024 * 1024
 
 MAX_REASON_CHARS: Final = 300
 REPLAY_BATCH: Final = 200
+REPLAY_BATCH_BYTES: Final = 4 * 1024 * 1024
+"""Letters in memory at once at most: whoever fills the topic with large ones fills nothing else."""
+
 SENT: Final = "sent again"
 
 
@@ -84,13 +87,11 @@ Send = Callable[[Sequence[Record]], Awaitable[None]]
 """Sends records to the topic of clicks; returns when Kafka has them."""
 
 
-async def newest(reader: Reader, limit: int) -> list[Stored]:
+async def newest(reader: Reader, limit: int) -> AsyncIterator[Stored]:
     """The last `limit` dead letters of each partition, in their order."""
-    return [
-        stored
-        for partition, (beginning, end) in (await reader.bounds()).items()
-        async for stored in reader.read(partition, max(beginning, end - limit), end)
-    ]
+    for partition, (beginning, end) in (await reader.bounds()).items():
+        async for stored in reader.read(partition, max(beginning, end - limit), end):
+            yield stored
 
 
 async def all_of(reader: Reader) -> AsyncIterator[Stored]:
@@ -135,7 +136,7 @@ async def replay(letters: AsyncIterator[Stored], send: Send) -> AsyncIterator[tu
             yield stored, f"left, still no click: {error}"
             continue
         waiting.append(stored)
-        if len(waiting) == REPLAY_BATCH:
+        if len(waiting) == REPLAY_BATCH or _bytes(waiting) >= REPLAY_BATCH_BYTES:
             await send([Record(one.key, one.value) for one in waiting])
             for one in waiting:
                 yield one, SENT
@@ -144,3 +145,7 @@ async def replay(letters: AsyncIterator[Stored], send: Send) -> AsyncIterator[tu
         await send([Record(one.key, one.value) for one in waiting])
         for one in waiting:
             yield one, SENT
+
+
+def _bytes(letters: Sequence[Stored]) -> int:
+    return sum(len(one.value or b"") for one in letters)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from week04_shortener import dead_letters
 from week04_shortener.clicks import Click, encode
 from week04_shortener.dead_letters import (
     MAX_REASON_CHARS,
@@ -109,8 +110,12 @@ def test_a_message_that_nobody_of_us_put_there_is_told_apart(headers: dict[str, 
 
 def test_the_newest_are_listed() -> None:
     shelf = Shelf(*(b"%d" % n for n in range(10)), first=100)
-    assert [one.offset for one in asyncio.run(newest(shelf, 3))] == [107, 108, 109]
-    assert len(asyncio.run(newest(shelf, 50))) == 10
+
+    async def offsets(limit: int) -> list[int]:
+        return [one.offset async for one in newest(shelf, limit)]
+
+    assert asyncio.run(offsets(3)) == [107, 108, 109]
+    assert asyncio.run(offsets(50)) == list(range(100, 110))
 
 
 def test_named_letters_are_found_or_missed_before_anything_is_sent() -> None:
@@ -140,6 +145,21 @@ def test_many_are_sent_in_batches_and_all_of_them() -> None:
     count = 2 * REPLAY_BATCH + 3
     fates = asyncio.run(_fates(Shelf(*(click(n) for n in range(count))), topic))
     assert len(fates) == len(topic.sent) == count
+
+
+def test_of_large_letters_few_are_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letters, "REPLAY_BATCH_BYTES", 3 * len(click(0)))
+    sizes: list[int] = []
+
+    async def send(records: Sequence[Record]) -> None:
+        sizes.append(len(records))
+
+    async def scenario() -> int:
+        letters = all_of(Shelf(*(click(n) for n in range(10))))
+        return len([fate async for _, fate in replay(letters, send)])
+
+    assert asyncio.run(scenario()) == 10
+    assert sizes == [3, 3, 3, 1]
 
 
 def test_nothing_is_called_sent_that_kafka_did_not_take() -> None:
