@@ -137,6 +137,7 @@ class ClickLogWriter:
         self._size = 0
         self._torn = False
         self._failing = False
+        self._lost_before = 0
         try:
             self._begin_segment()
         except OSError as error:
@@ -154,7 +155,8 @@ class ClickLogWriter:
             return False
         if self._failing:
             self._failing = False
-            self._log.info("click log can be written again")
+            lost = self._metrics.lost - self._lost_before
+            self._log.info("click log can be written again", clicks_lost=lost)
         self._metrics.written += 1
         return True
 
@@ -200,6 +202,7 @@ class ClickLogWriter:
     def _note_failure(self, error: Exception) -> None:
         if not self._failing:
             self._failing = True
+            self._lost_before = self._metrics.lost
             self._log.error("clicks are being lost", error=brief(error))
 
 

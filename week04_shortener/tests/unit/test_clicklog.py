@@ -102,6 +102,7 @@ def test_a_full_disk_costs_clicks_and_is_logged_once(log: Log) -> None:
         "clicks are being lost",
         "click log can be written again",
     ]
+    assert logs[1]["clicks_lost"] == 3
     assert (log.count("logged"), log.count("lost")) == (2, 3)
     assert log.read() == framing.Parsed([b"y", b"y"], 2 * len(framing.frame(b"y")), 0)
 
