@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import time
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
@@ -18,12 +20,14 @@ from week04_shortener.codes import Codec
 from week04_shortener.database import open_database
 from week04_shortener.early import Early
 from week04_shortener.fills import Busy, FillMetrics, Fills
+from week04_shortener.lab import REPLICAS, metric
 from week04_shortener.lease import LeaseMetrics, Limits, SharedLease
 from week04_shortener.links import ABSENT, Entry, Kind, NewLink, entry_of
 from week04_shortener.local_cache import NoLocalCache
 from week04_shortener.renewals import RenewalMetrics, Renewals
 from week04_shortener.singleflight import SingleFlight
 from week04_shortener.store import LinkStore
+from week04_shortener.tests.integration.conftest import FrontDoor
 from week04_shortener.valkey_cache import ValkeyCache
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
@@ -31,6 +35,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 URL = "https://example.org/shared"
 DAY_S = 86_400.0
 LIFE_S = 60.0
+LOCAL_TTL_S = 1.0
+"""The setting's default."""
 
 
 @pytest.fixture
@@ -203,3 +209,49 @@ async def test_while_valkey_is_dead_each_code_is_asked_once_and_a_slow_database_
         await eventually("the cache is used again", is_used)
         assert await replica.ask(codes, times=1) == list(entries.values())
         assert await entry_in(cache, key_of(codes[0])) == entries[codes[0]]
+
+
+# ---- Two replicas
+
+
+async def test_after_the_bound_no_replica_leads_to_where_a_changed_link_led(
+    door: FrontDoor, lab: LocalEngine
+) -> None:
+    """The bound is for changes that Valkey was told of, which a busy machine may prevent."""
+    here, there = [lab.site.url(name) for name in REPLICAS]
+    code = door.new_code(f"{URL}/before")
+    link = f"{here}/api/v1/links/{code}"
+    async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
+
+        async def leads_to(address: str) -> str:
+            answer = await http.get(f"{address}/{code}")
+            return str(answer.headers.get("location", answer.status_code))
+
+        async def change(number: int) -> str:
+            url = f"{URL}/after/{number}"
+            assert (await http.patch(link, json={"url": url})).status_code == 200
+            return url
+
+        async def delete(_number: int) -> str:
+            assert (await http.delete(link)).status_code == 204
+            return "410"
+
+        judged = 0
+        for number, do in enumerate([change, change, delete]):
+            await leads_to(there)
+            not_told = await failed_writes(lab)
+            after = await do(number)
+            answered_s = time.monotonic()
+            if await failed_writes(lab) != not_told:
+                continue
+            judged += 1
+            while time.monotonic() < answered_s + 1.2 * LOCAL_TTL_S:
+                assert await leads_to(here) == after, "it made the change itself"
+                is_late = time.monotonic() >= answered_s + LOCAL_TTL_S
+                assert await leads_to(there) == after or not is_late
+                await asyncio.sleep(0.02)
+        assert judged, "Valkey was told of no change"
+
+
+async def failed_writes(lab: LocalEngine) -> float:
+    return await metric(lab.site, REPLICAS[:1], "shortener_cache_failed_writes_total")
