@@ -74,7 +74,7 @@ gets no processor for a tenth of a second goes on without Valkey, and so without
 for a service, but then a busy machine would be measured and not the lease. And no memory of their
 own: a replica that made the link a moment ago would answer its share of the herd out of it."""
 
-KEY_WRITES = 20
+KEY_WRITES = 10
 KEY_WINDOW_S = 2.0
 """Of those stands on which limits are tried: few enough to be reached within a moment."""
 
