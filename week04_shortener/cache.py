@@ -11,9 +11,10 @@ longer help; so a fill that took longer than half the shortest life of an entry 
 
 Whoever changes a link tells Valkey before the change is answered. From then on a read may be behind
 by the life of an entry in a replica's own memory and no more: see `local_cache`. Two things can
-take that away, and the outbox ends both moments later by telling Valkey again: Valkey did not
-answer when it was told; or it lost the change's entry, evicted or in a restart, while a fill was
-under way that had read what was before.
+take that away. Valkey does not answer when it is told: until the outbox has told it again, what it
+holds is old. Or it loses the change's entry, evicted or in a restart, while a fill is under way
+that has read what was before: then that is what it holds, until the outbox's telling, a moment
+after each change, or if even that came earlier, until the entry ends.
 """
 
 import time

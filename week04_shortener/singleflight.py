@@ -3,6 +3,9 @@
 When a popular entry expires, every request of that moment misses. Without this, each of them
 asks the database; with it, one does and the others wait for its answer. It works within one
 process: N replicas ask the database N times at most, and `lease` makes that once.
+
+Whoever joins gets what was asked for before they came. How old that may be is for them to judge:
+see `cache.Dated`.
 """
 
 import asyncio
