@@ -14,6 +14,7 @@ from typing import Final
 
 from week04_shortener.codes import is_code
 
+ALIAS_MAX_CHARS: Final = 32
 ALIAS: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{1,30}[0-9A-Za-z]")
 """3 to 32 letters, digits, hyphens and underscores, with a letter or digit at both ends."""
 
@@ -212,7 +213,12 @@ def accept_alias(text: str) -> str:
     return text
 
 
-@lru_cache(maxsize=4096)
 def is_code_or_alias(text: str) -> bool:
     """Whether a link could have this code, by its form alone: nothing else is looked up."""
+    return len(text) <= ALIAS_MAX_CHARS and _has_form(text)
+
+
+# Of each request it is asked, and mostly of the same few codes.
+@lru_cache(maxsize=4096)
+def _has_form(text: str) -> bool:
     return ALIAS.fullmatch(text) is not None and text.lower() not in RESERVED_WORDS
