@@ -5,11 +5,13 @@ const KEY = "shortener.key";
 let memory = null;
 let askUser = async () => null;
 let onKey = () => {};
+let onLost = () => {};
 
-/** What a page does to ask its user for a key, and what it does when the key has changed. */
+/** How a page asks its user for a key, and what it does when the key has changed, or was lost. */
 export function configure(options) {
   askUser = options.askUser;
   onKey = options.onKey;
+  onLost = options.onLost;
 }
 
 export function storedKey() {
@@ -49,6 +51,7 @@ export async function call(method, path, options = {}) {
     if (error.status !== 401 || storedKey() !== key) throw error;
     // The key is not known any more, or was revoked.
     keepKey(null);
+    onLost();
     return await send(method, path, options, await newKey(error.message));
   }
 }

@@ -14,6 +14,18 @@ export function make(name, attributes = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
+/** A link to a short link, without the scheme; on a narrow screen it breaks before the code. */
+export function shortLink(link) {
+  const at = link.short_url.lastIndexOf("/") + 1;
+  return make(
+    "a",
+    { class: "short", href: link.short_url, target: "_blank", rel: "noreferrer" },
+    link.short_url.slice(0, at).replace(/^https?:\/\//, ""),
+    make("wbr"),
+    link.short_url.slice(at),
+  );
+}
+
 let wiping;
 
 /** Says `text` to those who listen instead of looking, without moving their focus. */

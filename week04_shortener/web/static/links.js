@@ -2,7 +2,7 @@
 
 import { call, callJson, Refused, storedKey } from "./api.js";
 import { edit, remove, showImport, showQr, showStatistics } from "./dialogs.js";
-import { byId, copy, make, plural, say, timeOf } from "./dom.js";
+import { byId, copy, make, plural, say, shortLink, timeOf } from "./dom.js";
 import { Live } from "./live.js";
 
 const PAGE = 20;
@@ -72,11 +72,7 @@ function put(link, where) {
 
 function row(link) {
   const copying = make("button", { type: "button", "aria-label": `Copy ${link.short_url}` }, "Copy");
-  const short = make(
-    "a",
-    { class: "short", href: link.short_url, target: "_blank", rel: "noreferrer" },
-    link.short_url.replace(/^https?:\/\//, ""),
-  );
+  const short = shortLink(link);
   copying.addEventListener("click", () => copy(link.short_url, copying, short));
   const action = (name, act, style = "") =>
     make(

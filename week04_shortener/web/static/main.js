@@ -2,7 +2,7 @@
 
 import { callJson, configure, storedKey, wishKey } from "./api.js";
 import { askKey, showKey, showQr, tellProblems } from "./dialogs.js";
-import { byId, copy, fromField, make, say } from "./dom.js";
+import { byId, copy, fromField, make, say, shortLink } from "./dom.js";
 import { add, counterText, reload, start, watchToo } from "./links.js";
 
 const form = byId("shorten");
@@ -32,6 +32,7 @@ form.addEventListener("submit", async (event) => {
     show(link);
     add(link);
   } catch (error) {
+    byId("result").hidden = true; // of the link before, which is in the list
     byId("shorten-problem").textContent = tellProblems(form, error);
   } finally {
     button.disabled = false;
@@ -52,11 +53,7 @@ function wanted(url) {
 
 function show(link) {
   const copying = make("button", { type: "button", class: "primary" }, "Copy");
-  const short = make(
-    "a",
-    { class: "short", href: link.short_url, target: "_blank", rel: "noreferrer" },
-    link.short_url.replace(/^https?:\/\//, ""),
-  );
+  const short = shortLink(link);
   copying.addEventListener("click", () => copy(link.short_url, copying, short));
   const clicks = make("span", { class: "clicks" }, ...counterText(0));
   watchToo.code = link.code;
@@ -77,13 +74,20 @@ function show(link) {
   copying.focus();
 }
 
+let lost = "";
+
 function tellKey() {
-  byId("key-note").textContent = storedKey()
-    ? "Your links belong to an API key that only this browser keeps."
-    : "";
+  const kept = "Your links belong to an API key that only this browser keeps.";
+  byId("key-note").textContent = lost || (storedKey() ? kept : "");
 }
 
-configure({ askUser: askKey, onKey: tellKey });
+function tellLost() {
+  lost =
+    "The service does not know this browser's API key any more, so a new one is used. " +
+    "Links of the old key cannot be changed here.";
+}
+
+configure({ askUser: askKey, onKey: tellKey, onLost: tellLost });
 byId("key").addEventListener("click", () => showKey(reload));
 tellKey();
 start();
