@@ -202,7 +202,7 @@ class Settings(ServiceSettings):
         "SHORTENER_DATABASE_POOL_SIZE, or links cannot be made while redirects need all of it",
     )
     fill_wait_s: Seconds = Field(
-        1.0, description="how long a redirect waits for its turn to ask PostgreSQL, seconds"
+        2.0, description="how long a redirect waits for its turn to ask PostgreSQL, seconds"
     )
     lease_ttl_s: Seconds = Field(
         1.0,
