@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 
 WEEKS := $(sort $(foreach file,$(wildcard week[0-9][0-9]_*/lab.py),$(firstword $(subst _, ,$(file)))))
-VERBS := up down status logs run check bench test clean kill crash pause resume stop start fault
+VERBS := up down status logs run check bench test starter clean kill crash pause resume stop start fault
 OTHERS := help doctor test lint lock publish footprint
 SETTINGS := ENGINE PORT PORT_% SERVER SERVICE FAULTS FOLLOW DEEP SEED YES TARGET TARGET_DSN ARGS UPGRADE LAB_%
 
@@ -107,6 +107,7 @@ endif
 #|2   run          one of the week's own commands on what runs: ARGS="dead-letters list"
 #|2   test         the week's tests
 #|2   check        measure the week's claims and their controls; DEEP=1 with all repetitions
+#|2   starter      a service for you to fill in, judged by check TARGET=...: ARGS=../my-service
 #|2   bench        measure the week's speed beside others'; ARGS=--quick for a first look
 #|2   clean        stop and erase the week's data, after asking; YES=1 does not ask
 #|2   kill crash pause resume stop start    the same for one service: SERVICE=name

@@ -21,7 +21,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from infra.bootstrap import BootstrapError, clone_root
-from infra.lab import console, doctor, fault_verb, handing_over, logs, wiring
+from infra.lab import console, doctor, fault_verb, handing_over, logs, starter_verb, wiring
 from infra.lab.engines.base import Engine, ServiceStatus
 from infra.lab.errors import LabError, UsageError
 from infra.lab.fault_verb import Wish
@@ -154,6 +154,7 @@ def _week_app(week: str) -> typer.Typer:
     _add_service_verbs(app, week)
     _add_fault(app, week)
     handing_over.add(app, week)
+    starter_verb.add(app, week)
     return app
 
 

@@ -77,6 +77,7 @@ def test_what_is_allowed_is_allowed(planted: Path) -> None:
         ("week04_shortener/app.py", "infra.bootstrap", "services-stay-services"),
         ("week04_shortener/codes.py", "week04_shortener.lab", "services-stay-services"),
         ("week04_shortener/codes.py", "week04_shortener.checks", "services-stay-services"),
+        ("week04_shortener/codes.py", "week04_shortener.starter", "services-stay-services"),
         ("week04_shortener/__main__.py", "infra.environment", "services-stay-services"),
         ("infra/service/http.py", "infra.lab", "service-plumbing-is-a-leaf"),
         ("week04_shortener/app.py", "infra.evidence", "services-stay-services"),

@@ -72,6 +72,7 @@ def make(tmp_path: Path) -> Make:
         ("week04 bench", "[week04][bench]"),
         ("week04 bench ARGS=--quick", "[week04][bench][--quick]"),
         ("week04 run", "[week04][run]"),
+        ("week04 starter ARGS=../mine", "[week04][starter][../mine]"),
         ("week04 clean YES=1", "[week04][clean][--yes]"),
         ("doctor", "[doctor]"),
         ("test", "[--dev][pytest]"),

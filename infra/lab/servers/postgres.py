@@ -37,10 +37,12 @@ class Postgres(Server):
         database: created once the server answers, owned by the role of the same name.
         password_secret: name of the secret that is this role's password.
         settings: server parameters (postgresql.conf names) on top of the defaults below.
+        extensions: made in the database, also such as its role may not make itself.
     """
 
     database: str
     password_secret: str
+    extensions: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     # "Fast" shutdown: end the sessions, write a checkpoint (manual, section 18.5).
     stop_signal: signal.Signals = signal.SIGINT
@@ -186,6 +188,8 @@ class Postgres(Server):
     async def settle(self, site: Site) -> None:
         try:
             await self._make_role_and_database(site)
+            if self.extensions:
+                await self._make_extensions(site)
         except asyncpg.InsufficientResourcesError as error:  # the disk is full, and its like
             raise LabError(f"{self.name}: PostgreSQL says: {error}") from error
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -211,6 +215,17 @@ class Postgres(Server):
                         "SELECT format('CREATE DATABASE %I OWNER %I', $1::text, $1::text)", role
                     )
                 )
+        finally:
+            await connection.close(timeout=PROBE_TIMEOUT_S)
+
+    async def _make_extensions(self, site: Site) -> None:
+        connection = await self._connect(site, self.database)
+        try:
+            for name in self.extensions:
+                statement = await connection.fetchval(
+                    "SELECT format('CREATE EXTENSION IF NOT EXISTS %I', $1::text)", name
+                )
+                await connection.execute(statement)
         finally:
             await connection.close(timeout=PROBE_TIMEOUT_S)
 
