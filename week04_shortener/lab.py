@@ -144,6 +144,8 @@ def front(name: str, port: int, replicas: tuple[str, ...]) -> Nginx:
         needs=replicas,
         config="week04_shortener/config/nginx/shortener.conf",
         upstreams={"shortener_api": replicas},
+        # More than come at once: a connection that is not kept costs as much as a redirect.
+        keepalive=128,
         probe_path="/health/live",
     )
 
