@@ -121,7 +121,7 @@ class Relay:
                 await pause(self._poll_s, stop)
 
     async def step(self, stop: asyncio.Event) -> int:
-        """One turn; returns how many rows were told, 0 also while another relay has the turn.
+        """One turn; returns how many rows were told, 0 also when there was no turn to be had.
 
         Who does not answer is waited for no longer once `stop` is set: the turn ends undone.
         """
