@@ -20,12 +20,12 @@ from week04_shortener.valkey_cache import ValkeyCache, pack, unpack
 
 pytestmark = pytest.mark.anyio
 
-TIMEOUT_S = 0.1
+TIMEOUT_S = 0.2
 NOW_S = 1000.0
 ENTRY = Entry(1, Kind.OPEN, "https://example.org/a")
 KEPT = Kept(ENTRY, 60.0)
 DATA = pack(ENTRY, NOW_S + 60.0)
-OPEN_S = 0.2
+OPEN_S = 0.4
 
 
 class Server:
@@ -112,9 +112,11 @@ async def test_a_silent_server_costs_its_time_limit_a_few_times_only() -> None:
         server.silent = True
         cache, registry = cache_at(server.port)
         slow = [await fails(cache) for _ in range(3)]
-        quick = [await fails(cache) for _ in range(50)]
         assert min(slow) >= TIMEOUT_S * 0.9
-        assert sum(quick) < TIMEOUT_S
+        asked = server.requests
+        for _ in range(50):
+            await fails(cache)
+        assert server.requests <= asked + 1, "once more, should this machine be slow"
         assert up(registry) == 0
         await cache.close()
 
