@@ -92,7 +92,7 @@ class Settings(ServiceSettings):
     )
     admin_host: str = Field(
         "127.0.0.1",
-        description="address the forwarder's and consumer's health and metrics listen on",
+        description="address on which the workers' health and metrics are served",
     )
     admin_port: int = Field(
         0, ge=0, le=65_535, description="port for it, 0 to 65535; 0 takes a free one and logs it"

@@ -29,6 +29,7 @@ from week04_shortener.cache import key_of
 from week04_shortener.clicks import Click, encode
 from week04_shortener.database import Database, open_database
 from week04_shortener.housekeeping import Housekeeping, HousekeepingMetrics, OldRows, rules
+from week04_shortener.kafka import KafkaUnavailable
 from week04_shortener.lab import on_the_way, postgres, topology
 from week04_shortener.links import Entry, Kind
 from week04_shortener.links import encode as encode_entry
@@ -290,6 +291,35 @@ def test_a_relay_killed_in_mid_work_loses_nothing(lab: LocalEngine) -> None:
             newest = max(newest, version)
         assert set(heard) == set(range(1, changes + 1))
         assert asyncio.run(_cached(lab, code)).startswith(f"{changes} ".encode())
+
+
+def test_of_two_relays_one_has_the_turn_and_undone_turns_leave_everything(
+    lab: LocalEngine,
+) -> None:
+    code = new_code()
+    anyio.run(lab.pause, "relay")
+    asyncio.run(_owe(lab, [code], 1, 2))
+
+    async def work(database: Database) -> None:
+        outbox = OutboxReader(database)
+        async with outbox.turn(Destination.TOPIC) as turn:
+            assert turn is not None
+            async with outbox.turn(Destination.TOPIC) as second:
+                assert second is None
+            async with outbox.turn(Destination.CACHE) as other:
+                assert other is not None, "each destination has a turn of its own"
+            mine = [row for row in await turn.oldest(5000) if row.code == code]
+            assert [row.version for row in mine] == [1, 2]
+            await turn.remove(mine)
+            raise KafkaUnavailable("in mid-turn")
+
+    try:
+        with pytest.raises(KafkaUnavailable):
+            in_database(lab, work)
+        assert _owed(lab, code, "topic") == 2
+    finally:
+        anyio.run(lab.resume, "relay")
+    eventually("the relay tells of it", lambda: _owed(lab, code) == 0)
 
 
 # ---- Housekeeping
