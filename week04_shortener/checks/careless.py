@@ -28,7 +28,8 @@ from week04_shortener.limits.counters import (
 )
 from week04_shortener.limits.limiter import Limiter, LimiterMetrics
 from week04_shortener.links import Created, Entry, Idempotency, NewLink
-from week04_shortener.service import Makers, api
+from week04_shortener.makers import Makers
+from week04_shortener.service import api
 from week04_shortener.settings import Settings
 from week04_shortener.store import LinkStore
 from week04_shortener.valkey_cache import ValkeyCache

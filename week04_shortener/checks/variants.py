@@ -29,7 +29,8 @@ from week04_shortener.kafka import KafkaUnavailable, Record, TopicSender
 from week04_shortener.lease import NoLease
 from week04_shortener.links import ABSENT, Created, Entry, Idempotency, Link, NewLink, entry_of
 from week04_shortener.local_cache import NoLocalCache
-from week04_shortener.service import Makers, api
+from week04_shortener.makers import Makers
+from week04_shortener.service import api
 from week04_shortener.settings import Settings
 from week04_shortener.singleflight import NoSingleFlight
 from week04_shortener.store import LinkStore
