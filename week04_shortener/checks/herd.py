@@ -12,6 +12,7 @@ from typing import Final
 
 from infra.evidence import Figures, Lab, claim
 from infra.lab.site import Site
+from week04_shortener.checks import outside
 from week04_shortener.checks.inside import (
     asked_of_cache,
     empty_cache,
@@ -79,6 +80,7 @@ STANDS: Final[dict[str, Stand]] = {
     rows=[30, 33],
     mechanism="single flight, and a lease in Valkey",
     unit="database queries for each herd",
+    needs={"url", "dsn"},
     seeds=range(1, 6),
     repetitions=2,
     passes=[Tier.BOTH, Tier.LEASE],
@@ -88,6 +90,8 @@ class Herd:
     """A hundred requests at once for an uncached link, after a restart of Valkey: one query."""
 
     async def measure(self, lab: Lab, mechanism: Tier) -> Figures:
+        if lab.site is None:
+            return await _outside(lab)
         stand = STANDS[mechanism]
         links = await _links(lab, stand)
         await told(lab.running().site)
@@ -97,8 +101,10 @@ class Herd:
         return await _herds(lab, stand, links, _for_a_while)
 
     def judge(self, figures: Figures) -> None:
-        assert set(figures["right_redirects"]) == {HERD}, "not everybody was redirected right"
-        assert set(figures["queries"]) == {1}, f"queries of each herd: {figures['queries']}"
+        right = min(figures["right_redirects"])
+        assert right == HERD, f"{right:.0f} of {HERD} redirected right; {figures.notes[0]}"
+        assert min(figures["queries"]) >= 1, "a herd was answered from nowhere"
+        assert figures.value == 1, f"one query is expected, seen of each herd: {figures['queries']}"
 
 
 @claim(
@@ -106,6 +112,7 @@ class Herd:
     rows=[30],
     mechanism="single flight within each replica",
     unit="database queries for each herd",
+    needs={"url", "dsn"},
     seeds=range(1, 6),
     repetitions=2,
     passes=[InProcess.FLIGHT],
@@ -115,15 +122,20 @@ class HerdInProcess:
     """Single flight alone lets each replica ask once."""
 
     async def measure(self, lab: Lab, mechanism: InProcess) -> Figures:
+        if lab.site is None:
+            return await _outside(lab)
         stand = FLIGHT_ALONE if mechanism is InProcess.FLIGHT else WITHOUT_FLIGHT
         links = await _links(lab, stand)
         await empty_cache(lab.running().site)
         return await _herds(lab, stand, links, _for_a_while)
 
     def judge(self, figures: Figures) -> None:
-        assert set(figures["right_redirects"]) == {HERD}, "not everybody was redirected right"
+        right = min(figures["right_redirects"])
+        assert right == HERD, f"{right:.0f} of {HERD} redirected right; {figures.notes[0]}"
         assert min(figures["queries"]) >= 1, "a herd was answered from nowhere"
-        assert max(figures["queries"]) <= REPLICAS, f"queries of each herd: {figures['queries']}"
+        assert figures.value <= REPLICAS, (
+            f"one query by each replica is expected, seen of each herd: {figures['queries']}"
+        )
 
 
 @claim(
@@ -150,7 +162,8 @@ class HerdWithoutValkey:
             await lab.running().start(["valkey"])
 
     def judge(self, figures: Figures) -> None:
-        assert set(figures["right_redirects"]) == {HERD}, "not everybody was redirected right"
+        right = min(figures["right_redirects"])
+        assert right == HERD, f"{right:.0f} of {HERD} redirected right; {figures.notes[0]}"
         assert min(figures["queries"]) >= 1, "a herd was answered from nowhere"
         assert max(figures["queries"]) <= REPLICAS, f"queries of each herd: {figures['queries']}"
 
@@ -169,6 +182,11 @@ async def _until_all_asked(site: Site, stand: Stand, before: int) -> None:
         if await asked_of_cache(site, stand) >= before + HERD:
             return
         await asyncio.sleep(POLL_S)
+
+
+async def _outside(lab: Lab) -> Figures:
+    unit = "database queries for each herd"
+    return await outside.herds(lab, herds=HERDS, size=HERD, query_s=QUERY_S, unit=unit)
 
 
 async def _links(lab: Lab, stand: Stand) -> list[Link]:

@@ -11,7 +11,7 @@ from typing import Final
 from benchmarks.client import Answer, Ended, Plan, Request, in_turn, parse_target, run
 from infra.evidence import Figures, Lab, Mechanism, claim
 from week04_shortener.checks.stands import CARELESS, WEEK, Stand
-from week04_shortener.checks.traffic import make_links
+from week04_shortener.checks.traffic import try_links
 
 LINKS: Final = 20
 UNKNOWN: Final = 20
@@ -70,7 +70,9 @@ class Redirects:
     async def measure(self, lab: Lab, mechanism: Mechanism) -> Figures:
         door, random = _door(lab, mechanism), Random(lab.seed)
         targets = [f"https://example.org/target/{lab.seed}/{number}" for number in range(LINKS)]
-        links = await make_links(door, targets)
+        links, failed = await try_links(door, targets)
+        if failed and lab.site is not None:
+            raise RuntimeError(failed)
         by_code = {link.code: link.url for link in links}
         unknown = ["".join(random.choices(LETTERS, k=7)) for _ in range(UNKNOWN)]
         answers = await _ask(door, [_get(code) for code in (*by_code, *unknown)])
@@ -85,21 +87,26 @@ class Redirects:
             unit="wrong answers",
             headline="wrong",
             samples={
-                "wrong": [elsewhere + keepable + found],
+                "wrong": [LINKS - len(links) + elsewhere + keepable + found],
+                "missing_links": [LINKS - len(links)],
                 "elsewhere_redirects": [elsewhere],
                 "keepable_redirects": [keepable],
                 "unknown_not_404_answers": [found],
             },
             attempts=len(answers),
             seed=lab.seed,
-            notes=[str(dict(Counter(answer.status for answer in answers)))],
+            notes=[failed or f"seen {dict(Counter(answer.status for answer in answers))}"],
         )
 
     def judge(self, figures: Figures) -> None:
-        [keepable] = figures["keepable_redirects"]
-        assert figures["elsewhere_redirects"] == (0,), "links lead elsewhere"
-        assert figures["unknown_not_404_answers"] == (0,), "unknown codes are not answered 404"
-        assert keepable == 0, f"{keepable:.0f} of {LINKS} redirects may be kept: clicks get lost"
+        [keepable], seen = figures["keepable_redirects"], figures.notes[0]
+        assert figures["missing_links"] == (0,), seen
+        assert figures["elsewhere_redirects"] == (0,), f"links lead elsewhere; {seen}"
+        assert figures["unknown_not_404_answers"] == (0,), f"an unknown code gets no 404; {seen}"
+        assert keepable == 0, (
+            f"{keepable:.0f} of {LINKS} redirects may be kept: clicks get lost; {seen}, "
+            "expected 302 and nothing in Cache-Control that lets it be kept"
+        )
 
 
 @claim(
@@ -133,14 +140,17 @@ class Safety:
             },
             attempts=len(answers),
             seed=lab.seed,
-            notes=[f"{target!r}: {statuses[target]}" for target in (*taken, *refused)],
+            notes=[f"{target!r}: {statuses[target]}" for target in (*refused, *taken)],
         )
 
     def judge(self, figures: Figures) -> None:
         [private] = figures["private_targets"]
-        assert figures["refused_good_targets"] == (0,), "targets on the web are refused"
-        assert figures["hostile_targets"] == (0,), "links lead to what is no web page"
-        assert private == 0, f"{private:.0f} of {len(PRIVATE)} private addresses were taken"
+        seen = f"POST /shorten with {next(iter(figures.notes), 'none of them')}"
+        assert figures["refused_good_targets"] == (0,), f"expected 201 for web pages; {seen}"
+        assert figures["hostile_targets"] == (0,), f"expected 422 for what is none; {seen}"
+        assert private == 0, (
+            f"{private:.0f} of {len(PRIVATE)} private addresses were taken, expected 422; {seen}"
+        )
 
 
 def may_be_kept(answer: Answer) -> bool:

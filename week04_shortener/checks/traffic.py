@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,7 @@ from benchmarks.client import Ended, Outcome, Plan, Request, in_turn, parse_targ
 
 CONNECTIONS = 8
 SECONDS_MAX = 40.0
+SAID_CHARS = 80
 
 _JSON = (("content-type", "application/json"),)
 _STORED = frozenset({201})
@@ -60,8 +62,7 @@ class Followed:
             self.right += 1
             self.event_ids.append((answer.header(b"x-request-id") or b"").decode("latin-1"))
         else:
-            status = f" {answer.status}" if answer is not None else ""
-            self.wrong[f"{ended.outcome}{status}"] += 1
+            self.wrong[said(ended)] += 1
 
 
 def shorten(url: str) -> Request:
@@ -83,21 +84,56 @@ def follow(link: Link, headers: tuple[tuple[str, str], ...] = (), key: str = "")
 
 async def make_links(door: str, urls: Sequence[str]) -> list[Link]:
     """Links to `urls`, made through the front door. RuntimeError unless all of them were."""
+    made, failed = await try_links(door, urls)
+    if failed:
+        raise RuntimeError(failed)
+    return made
+
+
+async def try_links(door: str, urls: Sequence[str]) -> tuple[list[Link], str]:
+    """Links to `urls` as far as they were made, and "" or what was answered to the others."""
     made: list[Link] = []
     failed: Counter[str] = Counter()
 
     def note(ended: Ended) -> None:
-        if ended.outcome is Outcome.OK and ended.answer is not None and ended.request.key:
-            made.append(Link(json.loads(ended.answer.body)["code"], ended.request.key))
+        code = text_in(ended, "code") if ended.outcome is Outcome.OK else None
+        if code is not None and ended.request.key:
+            made.append(Link(code, ended.request.key))
         else:
-            failed[str(ended.outcome)] += 1
+            failed[said(ended)] += 1
 
     target, _ = parse_target(door)
     plan = Plan(seconds=SECONDS_MAX, connections=CONNECTIONS, requests=max(1, len(urls)))
     await run(target, in_turn([shorten(url) for url in urls]), plan, observer=note)
-    if len(made) != len(urls):
-        raise RuntimeError(f"{len(made)} of {len(urls)} links could be made: {dict(failed)}")
-    return made
+    if len(made) == len(urls):
+        return made, ""
+    seen = ", ".join(f"{what} ({number} times)" for what, number in failed.most_common())
+    return made, f"POST /shorten: expected 201 with a code, seen {seen}"
+
+
+def said(ended: Ended) -> str:
+    """What became of a request, for a line that says what was seen: `501: exercise 1`."""
+    answer = ended.answer
+    if answer is None:
+        return str(ended.outcome)
+    where = (answer.header(b"location") or b"").decode("latin-1")
+    why = _object(answer.body).get("detail") or (where and f"to {where}")
+    return f"{answer.status}{f': {why}'[:SAID_CHARS] if why else ''}"
+
+
+def text_in(ended: Ended, name: str) -> str | None:
+    """The text that an answer's JSON object has under a name; None for none, or an empty one."""
+    found = _object(ended.answer.body).get(name) if ended.answer is not None else None
+    return found if isinstance(found, str) and found else None
+
+
+def _object(body: bytes) -> dict[str, object]:
+    """The JSON object in a body; an empty one where there is none."""
+    with contextlib.suppress(ValueError, RecursionError):
+        found = json.loads(body)
+        if isinstance(found, dict):
+            return found
+    return {}
 
 
 async def follow_all(
