@@ -7,7 +7,7 @@ alone for a while and then tried again (a circuit breaker; how one works is week
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import structlog
@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 
 from infra.service.retry import brief
 from week04_shortener.cache import CacheUnavailable, Kept
+from week04_shortener.gathering import Gathered
 from week04_shortener.links import BadEntry, Entry, decode, encode
 
 T = TypeVar("T")
@@ -78,6 +79,7 @@ class ValkeyCache:
         # Sent as EVALSHA; a Valkey that was restarted since is given the text again.
         self._put = self._client.register_script(_PUT)
         self._release = self._client.register_script(_RELEASE)
+        self._gathered = Gathered(self._get_all, _told)
         self._timeout_s = timeout_s
         self._wall = wall
         self._breakers = AsyncCircuitBreakerFactory(
@@ -102,7 +104,7 @@ class ValkeyCache:
         self._log = structlog.get_logger()
 
     async def get(self, key: str) -> Kept | None:
-        data: bytes | None = await self._guarded(lambda: self._client.get(key))
+        data = await self._gathered.get(key)
         return None if data is None else self._unpacked(data)
 
     async def put(self, key: str, entry: Entry, ttl_s: float) -> Entry:
@@ -127,6 +129,12 @@ class ValkeyCache:
     async def close(self) -> None:
         """Close all connections."""
         await self._client.aclose()
+
+    async def _get_all(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+        if len(keys) == 1:
+            return [await self._guarded(lambda: self._client.get(keys[0]))]
+        found: Sequence[bytes | None] = await self._guarded(lambda: self._client.mget(keys))
+        return found
 
     async def _guarded(self, operation: Callable[[], Awaitable[Any]]) -> Any:
         breaker = await self._breakers.get_breaker(_BREAKER)
@@ -166,6 +174,11 @@ class ValkeyCache:
             self._log.info("cache works again")
         else:
             self._log.warning("cache does not answer, links come from the database")
+
+
+def _told(error: Exception) -> Exception:
+    """An error for each who asked: one and the same would collect the frames of all of them."""
+    return CacheUnavailable(str(error)) if isinstance(error, CacheUnavailable) else error
 
 
 def pack(entry: Entry, ends_s: float) -> bytes:
