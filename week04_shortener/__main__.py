@@ -1,6 +1,6 @@
 """The entry point of everything but the API: setup, the workers, and the commands for people.
 
-python -m week04_shortener setup | forwarder | consumer | relay | dead-letters ... | keys ...
+python -m week04_shortener setup | forwarder | consumer | relay | dead-letters ... | keys ... | dsn
 """
 
 import argparse
@@ -36,6 +36,7 @@ WORKERS: dict[str, Worker] = {
 FOR_PEOPLE: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "dead-letters": commands.add_dead_letters,
     "keys": commands.add_keys,
+    "dsn": commands.add_dsn,
 }
 COMMANDS = (*WORKERS, *FOR_PEOPLE)
 

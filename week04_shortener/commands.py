@@ -1,4 +1,4 @@
-"""The commands for people: dead letters and API keys. They print a table and end."""
+"""The commands for people: dead letters, API keys, the database's address. They print and end."""
 
 import argparse
 import re
@@ -62,6 +62,11 @@ def add_keys(parser: argparse.ArgumentParser) -> None:
     one = verbs.add_parser("revoke", help="end a key for good")
     one.add_argument("id", type=_key_id, metavar="ID")
     one.set_defaults(command=revoke_key)
+
+
+def add_dsn(parser: argparse.ArgumentParser) -> None:
+    """The address of the database with its password: for psql, and for TARGET_DSN."""
+    parser.set_defaults(command=show_dsn)
 
 
 class Failed(Exception):
@@ -201,6 +206,14 @@ async def revoke_key(settings: Settings, words: Words) -> None:
         if not await Keys(database).revoke(words.id):
             raise Failed(f"there is no key {words.id} that could be revoked: see `keys list`")
     _say(f"key {words.id} is revoked")
+
+
+# ---- The database
+
+
+async def show_dsn(settings: Settings, _words: Words) -> None:
+    """postgresql://USER:PASSWORD@HOST:PORT/DATABASE, as the services are told it."""
+    _say(settings.database_url.get_secret_value())
 
 
 # ---- Words and output

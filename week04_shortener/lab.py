@@ -53,6 +53,7 @@ postgres = Postgres(
         # Counts the queries it answers itself, which is what claims about caching are judged by.
         "shared_preload_libraries": "pg_stat_statements",
     },
+    extensions=("pg_stat_statements",),
 )
 valkey = Valkey(
     name="valkey",

@@ -150,7 +150,7 @@ class Settings(ServiceSettings):
         description="writes, and reads, that one address may go on making each second",
     )
     key_writes: int = Field(
-        10_000, ge=1, le=1_000_000, description="writes of one API key in each window at most"
+        600, ge=1, le=1_000_000, description="writes of one API key in each window at most"
     )
     key_window_s: Seconds = Field(60.0, description="the window of it, seconds")
     password_tries: int = Field(
