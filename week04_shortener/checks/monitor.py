@@ -66,7 +66,7 @@ class Monitor:
             headline="commands",
             samples={
                 "commands": [len(cold) + len(warm) + len(near)],
-                "cold_reads": [_count(cold, "GET", "PTTL", "EVALSHA_RO", "EVAL_RO")],
+                "cold_reads": [_count(cold, "GET", "MGET")],
                 "cold_leases": [sum(_is_lease(command) for command in cold)],
                 "cold_scripts": [_count(cold, *WRITES)],
                 "warm_commands": [len(warm)],
