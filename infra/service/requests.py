@@ -1,8 +1,8 @@
 """What happens to every request: an id, one access log line, its count and its time."""
 
 import ipaddress
+import os
 import re
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -110,7 +110,7 @@ class RequestIds:
             and _REQUEST_ID.fullmatch(given)
         ):
             return given.decode("ascii")
-        return secrets.token_hex(16)
+        return os.urandom(16).hex()
 
 
 def route_template(scope: Scope) -> str:

@@ -35,7 +35,7 @@ LINE_MAX_BYTES = 128
 _OFTEN_THE_SAME = frozenset(
     b"accept-ranges access-control-allow-origin allow cache-control content-encoding "
     b"content-language content-type referrer-policy strict-transport-security vary "
-    b"x-content-type-options x-frame-options".split()
+    b"x-content-type-options x-frame-options x-replica x-served-by".split()
 )
 """Fields whose values repeat from answer to answer: their lines are worth remembering."""
 
