@@ -1,6 +1,7 @@
 """The entry point of everything but the API: setup, the workers, and the commands for people.
 
-python -m week04_shortener setup | forwarder | consumer | relay | dead-letters ... | keys ... | dsn
+python -m week04_shortener setup | forwarder | consumer | relay
+python -m week04_shortener dead-letters ... | keys ... | monitor | dsn
 """
 
 import argparse
@@ -16,7 +17,7 @@ from infra.service import lifecycle
 from infra.service.logs import configure_logging
 from infra.service.metrics import new_registry
 from infra.service.settings import load_settings
-from week04_shortener import commands, workers
+from week04_shortener import commands, monitor, workers
 from week04_shortener.settings import Settings
 
 QUIET_LOGGERS = ("alembic.runtime.plugins",)
@@ -36,6 +37,7 @@ WORKERS: dict[str, Worker] = {
 FOR_PEOPLE: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "dead-letters": commands.add_dead_letters,
     "keys": commands.add_keys,
+    "monitor": monitor.add,
     "dsn": commands.add_dsn,
 }
 COMMANDS = (*WORKERS, *FOR_PEOPLE)
