@@ -15,11 +15,12 @@ from infra.evidence import Figures, Lab, Mechanism, claim
 from infra.lab.engines.base import State as ServiceState
 from infra.lab.engines.local.engine import LocalEngine
 from week04_shortener.checks.books import Books, Held
-from week04_shortener.checks.inside import drained, eventually
+from week04_shortener.checks.inside import drained, eventually, told
 from week04_shortener.checks.stands import CLICKS_IN_MEMORY, WEEK, Stand
 from week04_shortener.checks.traffic import make_links
 
 LINKS: Final = 20
+WORKERS: Final = ("forwarder1", "consumer", "relay")
 RATE_PER_S: Final = 100.0
 SECONDS_MAX: Final = 120.0
 BEFORE_S: Final = 1.0
@@ -62,6 +63,7 @@ class Kills:
         lab.say("waiting for the clicks to arrive")
         await _all_running(engine)
         await drained(engine.site, stand)
+        await told(engine.site)
         held = await books.held_against(engine.site)
         return _figures(lab, stand, books, held, killed, load.result())
 
@@ -82,7 +84,7 @@ def _in_turn(stand: Stand, random: Random) -> list[str]:
     """Everybody once. The replica follows Kafka, which takes seconds to come back: the moment for
     which clicks are written to a log, and the same for a replica that has none."""
     kafka_and_replica = ("kafka", stand.replicas[0])
-    others = [(stand.front,), ("forwarder1",), ("consumer",), ("postgres",), ("valkey",)]
+    others = [(stand.front,), ("postgres",), ("valkey",), *((name,) for name in WORKERS)]
     groups = [kafka_and_replica, *others]
     random.shuffle(groups)
     return [victim for group in groups for victim in group]
