@@ -56,7 +56,7 @@ class Links:
             summary="total",
             attempts=LINKS + sum(followed.attempts for followed in rounds),
             seed=lab.seed,
-            notes=[failed or f"GET of a link, {rounds[0]}", *map(str, rounds[1:])],
+            notes=[failed or f"GET of the links: {rounds[0]}", *map(str, rounds[1:])],
         )
 
     def judge(self, figures: Figures) -> None:

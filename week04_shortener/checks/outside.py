@@ -124,7 +124,7 @@ async def cache_aside(lab: Lab, *, links: int, redirects: int, unit: str) -> Fig
         },
         attempts=links + first.attempts + rest.attempts,
         seed=lab.seed,
-        notes=[failed or f"GET of a link, {first}, then {rest}"],
+        notes=[failed or f"GET of each link: {first}; then of any: {rest}"],
     )
 
 
@@ -155,7 +155,7 @@ async def herds(lab: Lab, *, herds: int, size: int, query_s: float, unit: str) -
         summary="median",
         attempts=herds + sum(herd.attempts for herd in followed),
         seed=lab.seed,
-        notes=[failed] if failed else [f"GET of a link, {herd}" for herd in followed],
+        notes=[failed] if failed else [f"GET of a link: {herd}" for herd in followed],
     )
 
 

@@ -13,6 +13,7 @@ from benchmarks.client import Ended, Outcome, Plan, Request, in_turn, parse_targ
 CONNECTIONS = 8
 SECONDS_MAX = 40.0
 SAID_CHARS = 80
+KINDS_SHOWN = 3
 
 _JSON = (("content-type", "application/json"),)
 _STORED = frozenset({201})
@@ -48,10 +49,14 @@ class Followed:
         return self.right + self.wrong.total()
 
     def __str__(self) -> str:
-        """One line for a report: `answered by api1: 50, api2: 50; not right: none`."""
+        """One line for a report: `302 to its target: 99, by api1: 50, api2: 49; 503: 1`."""
         by = ", ".join(f"{name}: {number}" for name, number in sorted(self.replicas.items()))
-        wrong = ", ".join(f"{what}: {number}" for what, number in sorted(self.wrong.items()))
-        return f"answered by {by or 'nobody'}; not right: {wrong or 'none'}"
+        right = f"302 to its target: {self.right}{f', by {by}' if by else ''}"
+        kinds = self.wrong.most_common()
+        others = [f"{what} ({number} times)" for what, number in kinds[:KINDS_SHOWN]]
+        if len(kinds) > KINDS_SHOWN:
+            others.append(f"{len(kinds) - KINDS_SHOWN} other kinds")
+        return "; ".join([right, *others])
 
     def note(self, ended: Ended) -> None:
         """Count one request."""
@@ -107,7 +112,8 @@ async def try_links(door: str, urls: Sequence[str]) -> tuple[list[Link], str]:
     await run(target, in_turn([shorten(url) for url in urls]), plan, observer=note)
     if len(made) == len(urls):
         return made, ""
-    seen = ", ".join(f"{what} ({number} times)" for what, number in failed.most_common())
+    kinds = failed.most_common(KINDS_SHOWN)
+    seen = ", ".join(f"{what} ({number} times)" for what, number in kinds)
     return made, f"POST /shorten: expected 201 with a code, seen {seen}"
 
 
@@ -116,8 +122,9 @@ def said(ended: Ended) -> str:
     answer = ended.answer
     if answer is None:
         return str(ended.outcome)
-    where = (answer.header(b"location") or b"").decode("latin-1")
-    why = _object(answer.body).get("detail") or (where and f"to {where}")
+    why = _object(answer.body).get("detail")
+    if ended.outcome is Outcome.WRONG_BODY and (where := answer.header(b"location")):
+        why = f"to {where.decode('latin-1')}"
     return f"{answer.status}{f': {why}'[:SAID_CHARS] if why else ''}"
 
 
