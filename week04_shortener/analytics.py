@@ -45,17 +45,47 @@ _WRITE = """
             clicks = t.clicks + excluded.clicks,
             bots = t.bots + excluded.bots,
             last_click_at = greatest(t.last_click_at, excluded.last_click_at)
+    ), named AS (
+        SELECT code, date_trunc('hour', at, 'UTC') AS hour, coalesce(referrer_host, '') AS host,
+               coalesce(browser, '') AS browser, agent
+        FROM fresh
+    ), kinds AS (
+        SELECT n.code, n.hour, n.host, n.browser, n.agent, count(*) AS clicks,
+               count(h.code) = 0 AS is_new
+        FROM named AS n LEFT JOIN analytics.click_hours AS h
+            ON (h.code, h.hour, h.referrer_host, h.browser, h.agent)
+                = (n.code, n.hour, n.host, n.browser, n.agent)
+        GROUP BY 1, 2, 3, 4, 5
+    ), held AS (
+        SELECT n.code, n.hour, count(h.code) AS kinds
+        FROM (SELECT DISTINCT code, hour FROM named) AS n
+        LEFT JOIN analytics.click_hours AS h USING (code, hour)
+        GROUP BY 1, 2
+    ), bounded AS (
+        SELECT k.*, is_new AND held.kinds + row_number() OVER (
+            PARTITION BY k.code, k.hour, is_new ORDER BY k.host, k.browser, k.agent
+        ) > $12 AS is_surplus
+        FROM kinds AS k JOIN held USING (code, hour)
     ), hours AS (
         INSERT INTO analytics.click_hours AS h (code, hour, referrer_host, browser, agent, clicks)
-        SELECT code, date_trunc('hour', at, 'UTC') AS hour, coalesce(referrer_host, ''),
-               coalesce(browser, ''), agent, count(*)
-        FROM fresh GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+        SELECT code, hour, CASE WHEN is_surplus THEN $13 ELSE host END,
+               CASE WHEN is_surplus THEN $13 ELSE browser END, agent, sum(clicks)
+        FROM bounded GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
         ON CONFLICT (code, hour, referrer_host, browser, agent) DO UPDATE SET
             clicks = h.clicks + excluded.clicks
     )
     SELECT count(*) FROM fresh
 """
-"""Rows are changed in the order of their keys: writers never wait for each other in a circle."""
+"""Rows are changed in the order of their keys: writers never wait for each other in a circle.
+
+Who follows a link says itself where it comes from and what it is, so a link's kinds in an hour are
+bounded: what would be one too many is counted under `OTHER`. The bound is exact, for one consumer
+alone writes the clicks of a code (they are keyed by it)."""
+
+MAX_KINDS = 200
+"""Kinds of click (referrer, browser, person or bot) that are told apart for a link and an hour."""
+
+OTHER = "other"
 
 _REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 """Classes 22 and 23 of SQLSTATE, and what asyncpg itself cannot encode: the same data again would
@@ -125,5 +155,7 @@ class Analytics:
             [click.agent for click in clicks],
             [click.visitor for click in clicks],
             [offset for offset, _ in batch.clicks],
+            MAX_KINDS,
+            OTHER,
         )
         return fresh

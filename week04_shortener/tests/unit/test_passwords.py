@@ -111,6 +111,8 @@ async def test_guesses_take_two_threads_and_a_bounded_queue(held: Held) -> None:
     with pytest.raises(passwords.TooBusy) as refused:
         await passwords.hash("x")
     assert (refused.value.status, refused.value.headers["Retry-After"]) == (503, "2")
+    for _ in range(passwords.MAX_WORKERS):
+        assert await asyncio.to_thread(held.begun.acquire, timeout=30)
     held.open.set()
     await asyncio.gather(*tasks)
     assert held.most == passwords.MAX_WORKERS
