@@ -47,7 +47,7 @@ _CODES = 62**7
 
 _SCHEMA = """
     CREATE SCHEMA IF NOT EXISTS naive;
-    CREATE TABLE IF NOT EXISTS naive.clicks (LIKE analytics.clicks);
+    CREATE TABLE IF NOT EXISTS naive.clicks (LIKE analytics.clicks INCLUDING DEFAULTS);
 """
 _WRITE = """
     INSERT INTO naive.clicks
