@@ -44,7 +44,9 @@ _COUNTED = """
     WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND query ~* $1
 """
-_LOOKUPS: Final = r'^\s*(with|select)\y.*\yfrom\s+(only\s+)?("?\w+"?\.)?"?links"?(\s|;|,|\)|$)'
+_LOOKUPS: Final = (
+    r'^\s*(with|select)\y.*\y(from|join)\s+(only\s+)?("?\w+"?\.)?"?links"?(\s|;|,|\)|$)'
+)
 """Whatever is read of links, with an alias or a schema's name or in a join."""
 
 _RENAME = "UPDATE links SET code = $2 WHERE code = $1"
@@ -55,10 +57,12 @@ _NO_TABLE = "a table `links` with a column `code` is expected, where a link that
 async def database(lab: Lab) -> AsyncIterator[asyncpg.Connection]:
     """The target's database. LabError where it cannot be reached or does not count statements."""
     try:
-        connection = await asyncpg.connect(lab.database(), timeout=TIMEOUT_S)
+        connection = await asyncpg.connect(
+            lab.database(), timeout=TIMEOUT_S, command_timeout=TIMEOUT_S
+        )
     except (OSError, ValueError, TimeoutError, asyncpg.PostgresError) as error:
         raise LabError(
-            f"TARGET_DSN leads to no database: {error or type(error).__name__}"
+            f"TARGET_DSN leads to no database: {str(error) or type(error).__name__}"
         ) from None
     try:
         await lookups(connection)
