@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import signal
 import sys
@@ -194,7 +195,7 @@ def main() -> int:
 def _in_words_of_this_file(text: str) -> str:
     """The lab speaks of its own commands, which know nothing of this folder."""
     text = text.replace(f"make {NAME} clean", "serve.py --clean")
-    return text.replace(f"`make {NAME} up ", "`serve.py` with `")
+    return re.sub(rf"`make {NAME} up (\S+)`", r"\1 in front of the command", text)
 
 
 if __name__ == "__main__":
