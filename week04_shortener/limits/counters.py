@@ -15,6 +15,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
+from redis.exceptions import ConnectionError as ConnectionBroken
 from redis.exceptions import RedisError
 
 from infra.service.retry import brief
@@ -88,8 +89,9 @@ class ValkeyCounters:
             timeout=limits.timeout_s,
             socket_timeout=limits.timeout_s,
             socket_connect_timeout=limits.timeout_s,
-            # Not once more, as the cache does: a take may have been counted already.
-            retry=Retry(NoBackoff(), 0),
+            # Once more on a connection that is found closed: Valkey was restarted since, and has
+            # forgotten all takes. Not after a timeout: that take may have been counted.
+            retry=Retry(NoBackoff(), 1, (ConnectionBroken, RuntimeError)),
         )
         self._client: Redis = Redis.from_pool(pool)
         self._timeout_s = limits.timeout_s
