@@ -18,7 +18,7 @@ from week04_shortener.lab import postgres
 EVERY: Final = 5
 """Of so many requests one makes a link, the others are clicks."""
 
-CALM_S: Final = 1.2
+CALM_S: Final = 1.0
 
 AWAY: Final = frozenset({502, 503, 504})
 """Answers that say nothing about what was done."""

@@ -105,7 +105,7 @@ class Queue:
         assert figures["again_clicks"] == (0,), "clicks were counted twice"
 
 
-QUICK_OUTAGE_S: Final = 4.0
+QUICK_OUTAGE_S: Final = 2.0
 OUTAGE_S: Final = 30.0
 OUTAGE_RATE_PER_S: Final = 50.0
 SECONDS_MAX: Final = 150.0

@@ -23,7 +23,7 @@ from week04_shortener.topics import TopicReader
 NEIGHBOURS: Final = 20
 """Clicks before the poisonous one, and as many after it; all of one link, so of one partition."""
 
-WITHIN_S: Final = 8.0
+WITHIN_S: Final = 5.0
 """Until the neighbours are counted; a consumer that gets over the poison takes one or two."""
 
 DEAD_LETTERS: Final = "clicks-dead"
