@@ -11,9 +11,8 @@ from typing import Final
 
 from benchmarks.client import Ended, Outcome, Plan, Request, always, in_turn, parse_target, run
 from infra.evidence import Figures, Lab, Mechanism, claim
-from infra.lab.site import Site
 from week04_shortener.checks import outside
-from week04_shortener.checks.inside import eventually, superuser
+from week04_shortener.checks.inside import superuser
 from week04_shortener.checks.stands import (
     CARELESS,
     FIXED_WINDOW,
@@ -23,7 +22,7 @@ from week04_shortener.checks.stands import (
     WEEK,
     Stand,
 )
-from week04_shortener.lab import metric, postgres
+from week04_shortener.lab import postgres
 
 JSON: Final = ("content-type", "application/json")
 CLIENTS: Final = 16
@@ -66,10 +65,7 @@ class Limit:
     async def measure(self, lab: Lab, mechanism: Counting) -> Figures:
         if lab.site is None:
             return await outside.limit(lab, unit="writes let through")
-        stand = STANDS[mechanism]
-        door = lab.site.url(stand.front)
-        if mechanism is not Counting.ALONE:
-            await _counting_together(lab.site, stand)
+        door = lab.site.url(STANDS[mechanism].front)
         key = await _key(door)
         target, _ = parse_target(door)
         statuses, replicas = Counter[int](), Counter[str]()
@@ -182,24 +178,6 @@ class Cliff:
         assert rows[0] == OFFERED_PER_S[0] * STEP_S, "a caller within the limit was refused"
         # The last of a step's requests may begin just after the first has left the window.
         assert max(rows) <= KEY_WRITES + 1, f"links made in each step: {rows}"
-
-
-async def _counting_together(site: Site, stand: Stand) -> None:
-    """Wait until a stand's replicas count in Valkey.
-
-    If an earlier claim killed Valkey, connections that died with it are found out by using them:
-    a replica that finds some of them counts alone for a moment.
-    """
-    target, _ = parse_target(site.url(stand.front))
-    write = _write(await _key(site.url(stand.front), "rehearsal"), "rehearsal", ANSWERED)
-    plan = Plan(seconds=10.0, connections=CLIENTS, requests=4 * CLIENTS, timeout_s=10.0)
-
-    async def together() -> bool:
-        await run(target, always(write), plan)
-        shared = await metric(site, stand.replicas, "shortener_limits_shared")
-        return shared == len(stand.replicas)
-
-    await eventually("the replicas count in Valkey", together)
 
 
 async def _key(door: str, name: str = "limiter") -> str:
