@@ -92,7 +92,7 @@ class ValkeyCounters:
             # Once more on a connection that is found closed: Valkey was restarted since, and has
             # forgotten all takes. Not after a timeout: that take may have been counted.
             # RuntimeError is uvloop's word for a write to a connection that broke a moment ago.
-            retry=Retry(NoBackoff(), 1, (ConnectionBroken,)),
+            retry=Retry(NoBackoff(), 1, (ConnectionBroken, RuntimeError)),  # type: ignore[arg-type]
         )
         self._client: Redis = Redis.from_pool(pool)
         self._timeout_s = limits.timeout_s
