@@ -22,7 +22,7 @@ from starlette.types import Scope
 
 from infra.service.problems import Problem
 from infra.service.requests import Network
-from week04_shortener.keys import hash_of
+from week04_shortener.storage.keys import hash_of
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Final, NoReturn
 
-from week04_shortener import dead_letters
-from week04_shortener.database import DatabaseUnavailable
-from week04_shortener.dead_letters import BadLetter, NoSuchLetter, from_stored
+from week04_shortener.analytics import dead_letters
+from week04_shortener.analytics.dead_letters import BadLetter, NoSuchLetter, from_stored
 from week04_shortener.kafka import KafkaUnavailable, TopicSender
-from week04_shortener.keys import Keys
 from week04_shortener.settings import Settings
+from week04_shortener.storage.database import DatabaseUnavailable
+from week04_shortener.storage.keys import Keys
 from week04_shortener.topics import Stored, TopicReader
 from week04_shortener.workers import database_of
 

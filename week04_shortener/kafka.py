@@ -18,7 +18,7 @@ from aiokafka import (
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 
 from infra.service.retry import brief
-from week04_shortener.batches import Message
+from week04_shortener.analytics.batches import Message
 
 RETRY_BACKOFF_MS = 500
 """The library's own pause between attempts; its default, 100 ms, logs ten lines a second."""

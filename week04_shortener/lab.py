@@ -23,7 +23,7 @@ from infra.lab.servers.python import PythonProcess
 from infra.lab.servers.valkey import Valkey
 from infra.lab.site import HOST, Site
 from infra.lab.topology import Topology
-from week04_shortener import clicklog, cursor
+from week04_shortener.clicks import clicklog, cursor
 
 PREFIX = "SHORTENER_"
 CODE_KEY = "shortener_code_key"

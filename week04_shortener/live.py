@@ -24,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 from infra.service.problems import Problem, problem_response
 from week04_shortener.callers import Caller
-from week04_shortener.database import DatabaseUnavailable
+from week04_shortener.storage.database import DatabaseUnavailable
 
 POLL_S: Final = 0.5
 HEARTBEAT_S: Final = 15.0

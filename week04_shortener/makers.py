@@ -13,9 +13,9 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from week04_shortener import guarded, live
+from week04_shortener import live
 from week04_shortener.api import parts as api
-from week04_shortener.cache import (
+from week04_shortener.cache.aside import (
     Cache,
     CacheAside,
     CacheMetrics,
@@ -25,24 +25,25 @@ from week04_shortener.cache import (
     Tiers,
     local_renewal_s,
 )
-from week04_shortener.clicklog import ClickLogMetrics, ClickLogWriter
+from week04_shortener.cache.early import Early
+from week04_shortener.cache.fills import FillMetrics, Fills
+from week04_shortener.cache.lease import LeaseMetrics, SharedLease, Tokens
+from week04_shortener.cache.lease import Limits as LeaseLimits
+from week04_shortener.cache.local import Local, LocalCache, LocalMetrics, NoLocalCache
+from week04_shortener.cache.renewals import Renewals
+from week04_shortener.cache.singleflight import Flight, SingleFlight
+from week04_shortener.cache.valkey import ValkeyCache
+from week04_shortener.clicks.clicklog import ClickLogMetrics, ClickLogWriter
+from week04_shortener.clicks.recorder import ClickLog
 from week04_shortener.codes import Codec
-from week04_shortener.database import Database
-from week04_shortener.early import Early
-from week04_shortener.fills import FillMetrics, Fills
-from week04_shortener.lease import LeaseMetrics, SharedLease, Tokens
-from week04_shortener.lease import Limits as LeaseLimits
 from week04_shortener.limits.counters import ValkeyCounters, ValkeyLimits
 from week04_shortener.limits.limiter import Limiter, LimiterMetrics
 from week04_shortener.links import Entry
-from week04_shortener.local_cache import Local, LocalCache, LocalMetrics, NoLocalCache
-from week04_shortener.recorder import ClickLog
-from week04_shortener.renewals import Renewals
+from week04_shortener.redirects import guarded
 from week04_shortener.settings import Settings
-from week04_shortener.singleflight import Flight, SingleFlight
-from week04_shortener.store import LinkStore
-from week04_shortener.valkey_cache import ValkeyCache
-from week04_shortener.visits import Visits
+from week04_shortener.storage.database import Database
+from week04_shortener.storage.store import LinkStore
+from week04_shortener.storage.visits import Visits
 
 
 class Store(api.Links, live.Links, Protocol):

@@ -21,18 +21,18 @@ from infra.service.metrics import HttpMetrics, new_registry
 from infra.service.plumbing import install
 from infra.service.requests import RequestIds
 from infra.service.settings import load_settings
-from week04_shortener import guarded, live, pages, passwords, targets
-from week04_shortener.access import AccessLog
-from week04_shortener.agents import Agents
+from week04_shortener import live, pages
+from week04_shortener.analytics.statistics import Statistics
 from week04_shortener.api import parts as wanted
 from week04_shortener.api import routes
 from week04_shortener.api.errors import problems
-from week04_shortener.blocklist import BlockList
-from week04_shortener.cache import CacheAside
+from week04_shortener.cache.aside import CacheAside
+from week04_shortener.cache.renewals import RenewalMetrics, Renewals
 from week04_shortener.callers import Callers, neighbourhood
-from week04_shortener.database import Database, DatabaseMetrics, open_database
+from week04_shortener.clicks.agents import Agents
+from week04_shortener.clicks.recorder import Recorder
+from week04_shortener.clicks.visitors import Visitors
 from week04_shortener.draining import on_signal
-from week04_shortener.keys import Keys
 from week04_shortener.limits.limiter import Limiter
 from week04_shortener.limits.middleware import RateLimitMiddleware
 from week04_shortener.limits.rules import RequestLimits, passwords_of, rules_of
@@ -44,12 +44,14 @@ from week04_shortener.makers import (
     lookup_of,
     secret_for,
 )
-from week04_shortener.recorder import Recorder
-from week04_shortener.redirect import Redirects
-from week04_shortener.renewals import RenewalMetrics, Renewals
+from week04_shortener.redirects import guarded, passwords
+from week04_shortener.redirects.access import AccessLog
+from week04_shortener.redirects.redirect import Redirects
 from week04_shortener.settings import Settings
-from week04_shortener.statistics import Statistics
-from week04_shortener.visitors import Visitors
+from week04_shortener.storage.database import Database, DatabaseMetrics, open_database
+from week04_shortener.storage.keys import Keys
+from week04_shortener.targets.blocklist import BlockList
+from week04_shortener.targets.rules import TargetRules, accept, own_host
 
 SERVICE = "shortener-api"
 
@@ -212,9 +214,9 @@ def _framework(core: _Core, limits: RequestLimits, metrics: HttpMetrics) -> Fast
 
 def _api_parts(core: _Core, limits: RequestLimits) -> wanted.Parts:
     settings = core.settings
-    rules = targets.TargetRules(
+    rules = TargetRules(
         max_chars=settings.max_url_chars,
-        own=targets.own_host(settings.public_base_url),
+        own=own_host(settings.public_base_url),
         allow_private=settings.allow_private_targets,
         is_blocked=core.block_list.has if core.block_list is not None else lambda _host: False,
     )
@@ -224,7 +226,7 @@ def _api_parts(core: _Core, limits: RequestLimits) -> wanted.Parts:
         keys=core.keys,
         statistics=core.statistics,
         caller_of=core.callers.caller_of,
-        accept=partial(targets.accept, rules=rules),
+        accept=partial(accept, rules=rules),
         hash_password=passwords.hash,
         secret=secret_for(settings.code_key, "cursors"),
         public_base_url=settings.public_base_url,

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from infra.service.retry import brief
-from week04_shortener.database import DatabaseUnavailable
+from week04_shortener.storage.database import DatabaseUnavailable
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 

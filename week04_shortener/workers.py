@@ -13,26 +13,26 @@ from infra.service.admin import AdminServer
 from infra.service.health import Check
 from infra.service.lifecycle import CannotStart
 from infra.service.retry import GaveUp, Pace, keep_trying
-from week04_shortener import dead_letters
-from week04_shortener.analytics import Analytics
-from week04_shortener.cache import Lifetimes, key_of
-from week04_shortener.consumer import Consumer, ConsumerMetrics, Sink
-from week04_shortener.database import (
+from week04_shortener.analytics import dead_letters
+from week04_shortener.analytics.consumer import Consumer, ConsumerMetrics, Sink
+from week04_shortener.analytics.tables import Analytics
+from week04_shortener.cache.aside import Lifetimes, key_of
+from week04_shortener.cache.valkey import ValkeyCache
+from week04_shortener.clicks.forwarder import Forwarder, ForwarderMetrics
+from week04_shortener.kafka import MAX_MESSAGE_BYTES, ClickSource, KafkaUnavailable, TopicSender
+from week04_shortener.links import Entry
+from week04_shortener.settings import SEGMENT_DAYS, Settings
+from week04_shortener.storage.database import (
     Database,
     DatabaseMetrics,
     DatabaseUnavailable,
     open_database,
 )
-from week04_shortener.forwarder import Forwarder, ForwarderMetrics
-from week04_shortener.housekeeping import Housekeeping, HousekeepingMetrics, OldRows, rules
-from week04_shortener.kafka import MAX_MESSAGE_BYTES, ClickSource, KafkaUnavailable, TopicSender
-from week04_shortener.links import Entry
-from week04_shortener.outbox import Destination
-from week04_shortener.outbox_reader import OutboxReader
-from week04_shortener.relay import Relay, RelayMetrics, Tell, Watch, to_cache, to_topic
-from week04_shortener.settings import SEGMENT_DAYS, Settings
+from week04_shortener.storage.housekeeping import Housekeeping, HousekeepingMetrics, OldRows, rules
+from week04_shortener.storage.outbox import Destination
+from week04_shortener.storage.outbox_reader import OutboxReader
+from week04_shortener.storage.relay import Relay, RelayMetrics, Tell, Watch, to_cache, to_topic
 from week04_shortener.topics import Topic, ensure_topic
-from week04_shortener.valkey_cache import ValkeyCache
 
 _DAY_MS = 86_400_000
 

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 from infra.service.problems import MEDIA_TYPE, Problem, problem_response
 from infra.service.validation import answer_validation_error
-from week04_shortener.database import DatabaseUnavailable
 from week04_shortener.links import AliasTaken
+from week04_shortener.storage.database import DatabaseUnavailable
 
 
 class ProblemDocument(BaseModel):

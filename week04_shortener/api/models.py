@@ -6,9 +6,9 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from week04_shortener import passwords
 from week04_shortener.api import times
 from week04_shortener.links import ALIAS, BadAlias, Link, accept_alias
+from week04_shortener.redirects import passwords
 
 MAX_VISITS: Final = 1_000_000_000
 MAX_URL_CHARS: Final = 4096

@@ -9,11 +9,11 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
+from week04_shortener.analytics.statistics import LinkStatistics
 from week04_shortener.api.paging import Pages
 from week04_shortener.callers import Caller
-from week04_shortener.keys import ApiKey
 from week04_shortener.links import AliasTaken, Created, Entry, Idempotency, Link, NewLink
-from week04_shortener.statistics import LinkStatistics
+from week04_shortener.storage.keys import ApiKey
 
 
 class Links(Protocol):

@@ -6,11 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from week04_shortener.analytics.statistics import HOURS, MAX_HOURS
 from week04_shortener.api.errors import problems
 from week04_shortener.api.links import own_link
 from week04_shortener.api.parts import TheCaller, TheParts
 from week04_shortener.api.paths import PREFIX, Code
-from week04_shortener.statistics import HOURS, MAX_HOURS
 
 router = APIRouter(prefix=PREFIX, tags=["statistics"])
 

@@ -7,8 +7,8 @@ from week04_shortener.api.errors import refused
 from week04_shortener.api.models import LinkPatch, LinkRequest, PlainLink
 from week04_shortener.api.parts import Parts
 from week04_shortener.links import NewLink
-from week04_shortener.passwords import BadPassword
-from week04_shortener.urls import BadUrl
+from week04_shortener.redirects.passwords import BadPassword
+from week04_shortener.targets.urls import BadUrl
 
 
 def plain(request: PlainLink, parts: Parts) -> NewLink:

@@ -16,9 +16,9 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.service.settings import load_settings
-from week04_shortener.clicks import decode
+from week04_shortener.cache.valkey import ValkeyCache
+from week04_shortener.clicks.event import decode
 from week04_shortener.codes import Codec
-from week04_shortener.database import Database
 from week04_shortener.limits.algorithms import Decision, FixedWindow, Policy, SlidingWindow
 from week04_shortener.limits.counters import (
     Counters,
@@ -31,8 +31,8 @@ from week04_shortener.links import Created, Entry, Idempotency, NewLink
 from week04_shortener.makers import Makers
 from week04_shortener.service import api
 from week04_shortener.settings import Settings
-from week04_shortener.store import LinkStore
-from week04_shortener.valkey_cache import ValkeyCache
+from week04_shortener.storage.database import Database
+from week04_shortener.storage.store import LinkStore
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 CLOSE_S: Final = 2.0

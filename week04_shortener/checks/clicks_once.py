@@ -10,12 +10,12 @@ from typing import Final
 
 from infra.evidence import Figures, Lab, Mechanism, claim
 from infra.lab.site import Site
-from week04_shortener import clicklog, cursor
 from week04_shortener.checks.inside import drained, superuser
 from week04_shortener.checks.stands import NAIVE_CONSUMER, WEEK
 from week04_shortener.checks.traffic import follow, follow_all, make_links
 from week04_shortener.checks.variants import NAIVE_READER
-from week04_shortener.cursor import Cursor
+from week04_shortener.clicks import clicklog, cursor
+from week04_shortener.clicks.cursor import Cursor
 from week04_shortener.lab import FORWARDERS, REPLICAS, TOPIC, on_the_way, postgres
 
 LINKS: Final = 10

@@ -12,7 +12,7 @@ from infra.lab.site import Site
 from week04_shortener.checks.inside import drained, eventually, superuser
 from week04_shortener.checks.stands import OWN_IDS, WEEK
 from week04_shortener.checks.traffic import follow, follow_all, make_links
-from week04_shortener.clicks import decode
+from week04_shortener.clicks.event import decode
 from week04_shortener.lab import REPLICAS, TOPIC, postgres
 from week04_shortener.topics import TopicReader
 

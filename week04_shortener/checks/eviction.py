@@ -12,12 +12,12 @@ from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
 from infra.evidence import Figures, Lab, claim
-from week04_shortener.cache import key_of
+from week04_shortener.cache.aside import key_of
+from week04_shortener.cache.valkey import pack
 from week04_shortener.checks.inside import eventually
 from week04_shortener.checks.valkey import valkey
 from week04_shortener.checks.zipf import Zipf
 from week04_shortener.links import Entry, Kind
-from week04_shortener.valkey_cache import pack
 
 LINKS: Final = 5000
 ROOM: Final = 1000

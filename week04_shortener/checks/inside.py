@@ -16,7 +16,7 @@ from infra.lab.servers.postgres import SUPERUSER, SUPERUSER_SECRET
 from infra.lab.site import HOST, Site
 from week04_shortener.checks.stands import Stand
 from week04_shortener.lab import TOPIC, metric, on_the_way, postgres
-from week04_shortener.statements import LOOKUP
+from week04_shortener.storage.statements import LOOKUP
 
 AGAIN_S = 0.1
 DRAIN_S = 60.0

@@ -16,7 +16,7 @@ from week04_shortener.checks.clicks_once import ANALYSTS, Analyst
 from week04_shortener.checks.inside import drained, superuser
 from week04_shortener.checks.stands import WEEK
 from week04_shortener.checks.traffic import Link, follow, follow_all, make_links
-from week04_shortener.clicks import decode
+from week04_shortener.clicks.event import decode
 from week04_shortener.lab import postgres, settings
 from week04_shortener.topics import TopicReader
 

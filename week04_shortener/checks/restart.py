@@ -11,12 +11,12 @@ from typing import Final
 
 from benchmarks.client import Plan, Request, parse_target, run
 from infra.evidence import Figures, Lab, claim
-from week04_shortener.cache import local_renewal_s
+from week04_shortener.cache.aside import local_renewal_s
+from week04_shortener.cache.early import HORIZON
 from week04_shortener.checks.inside import links_locked, lookups, told
 from week04_shortener.checks.stands import WEEK, WITHOUT_FLIGHT
 from week04_shortener.checks.traffic import Followed, follow, make_links
 from week04_shortener.checks.zipf import Zipf
-from week04_shortener.early import HORIZON
 
 CLIENTS: Final = 100
 LINKS: Final = 10

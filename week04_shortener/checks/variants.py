@@ -19,21 +19,21 @@ from infra.service import lifecycle
 from infra.service.logs import configure_logging
 from infra.service.metrics import new_registry
 from infra.service.settings import load_settings
-from week04_shortener.analytics import Analytics
-from week04_shortener.batches import Batch
-from week04_shortener.cache import Kept
-from week04_shortener.clicks import decode
+from week04_shortener.analytics.batches import Batch
+from week04_shortener.analytics.tables import Analytics
+from week04_shortener.cache.aside import Kept
+from week04_shortener.cache.lease import NoLease
+from week04_shortener.cache.local import NoLocalCache
+from week04_shortener.cache.singleflight import NoSingleFlight
+from week04_shortener.clicks.event import decode
 from week04_shortener.codes import Codec
-from week04_shortener.database import Database
 from week04_shortener.kafka import KafkaUnavailable, Record, TopicSender
-from week04_shortener.lease import NoLease
 from week04_shortener.links import ABSENT, Created, Entry, Idempotency, Link, NewLink, entry_of
-from week04_shortener.local_cache import NoLocalCache
 from week04_shortener.makers import Makers
 from week04_shortener.service import api
 from week04_shortener.settings import Settings
-from week04_shortener.singleflight import NoSingleFlight
-from week04_shortener.store import LinkStore
+from week04_shortener.storage.database import Database
+from week04_shortener.storage.store import LinkStore
 from week04_shortener.workers import consumer
 
 NAIVE_READER = "clicks, every message"

@@ -78,7 +78,7 @@ class ValkeyCounters:
     """Counts in Valkey, where all replicas count together.
 
     It has connections of its own, so that a rush of writes cannot take those that the redirects
-    need, and a breaker of its own for the reasons given in `valkey_cache`. What Valkey forgets
+    need, and a breaker of its own for the reasons given in `cache.valkey`. What Valkey forgets
     (a restart, eviction under memory pressure) callers may take again: a limit is no ledger.
     """
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
-from week04_shortener.analytics import MAX_KINDS, OTHER, Analytics
-from week04_shortener.batches import Batch
-from week04_shortener.clicks import Click
-from week04_shortener.database import Database, open_database
+from week04_shortener.analytics.batches import Batch
+from week04_shortener.analytics.tables import MAX_KINDS, OTHER, Analytics
+from week04_shortener.clicks.event import Click
+from week04_shortener.storage.database import Database, open_database
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 

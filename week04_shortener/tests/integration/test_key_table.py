@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from week04_shortener.database import Database, open_database
-from week04_shortener.keys import Keys, hash_of
+from week04_shortener.storage.database import Database, open_database
+from week04_shortener.storage.keys import Keys, hash_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from infra.lab.engines.local.engine import LocalEngine
-from week04_shortener.valkey_cache import ValkeyCache
+from week04_shortener.cache.valkey import ValkeyCache
 
 pytestmark = pytest.mark.integration
 

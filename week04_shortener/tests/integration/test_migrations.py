@@ -17,10 +17,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import week04_shortener
 from week04_shortener.codes import ALPHABET, Codec
-from week04_shortener.database import DatabaseUnavailable
 from week04_shortener.links import ALIAS
 from week04_shortener.settings import Settings
 from week04_shortener.setup import migrate
+from week04_shortener.storage.database import DatabaseUnavailable
 from week04_shortener.tests.integration.conftest import AGAIN_S, RECOVERY_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]

@@ -23,20 +23,20 @@ from infra.lab.handing_over import run_own
 from infra.service.retry import Pace
 from week04_shortener import commands
 from week04_shortener.__main__ import FOR_PEOPLE
-from week04_shortener.analytics import Analytics, Refused
-from week04_shortener.batches import Message, plan
-from week04_shortener.cache import key_of
-from week04_shortener.clicks import Click, encode
-from week04_shortener.database import Database, open_database
-from week04_shortener.housekeeping import Housekeeping, HousekeepingMetrics, OldRows, rules
+from week04_shortener.analytics.batches import Message, plan
+from week04_shortener.analytics.statistics import Statistics
+from week04_shortener.analytics.tables import Analytics, Refused
+from week04_shortener.cache.aside import key_of
+from week04_shortener.clicks.event import Click, encode
 from week04_shortener.kafka import KafkaUnavailable
 from week04_shortener.lab import on_the_way, postgres, topology
 from week04_shortener.links import Entry, Kind
 from week04_shortener.links import encode as encode_entry
-from week04_shortener.outbox import Destination
-from week04_shortener.outbox_reader import OutboxReader
 from week04_shortener.settings import Settings
-from week04_shortener.statistics import Statistics
+from week04_shortener.storage.database import Database, open_database
+from week04_shortener.storage.housekeeping import Housekeeping, HousekeepingMetrics, OldRows, rules
+from week04_shortener.storage.outbox import Destination
+from week04_shortener.storage.outbox_reader import OutboxReader
 from week04_shortener.tests.integration.conftest import FrontDoor, eventually
 
 pytestmark = pytest.mark.integration

@@ -14,21 +14,21 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from infra.lab.engines.local.engine import LocalEngine
-from week04_shortener.cache import CacheAside, CacheMetrics, Lifetimes, Tiers, key_of
+from week04_shortener.cache.aside import CacheAside, CacheMetrics, Lifetimes, Tiers, key_of
+from week04_shortener.cache.early import Early
+from week04_shortener.cache.fills import Busy, FillMetrics, Fills
+from week04_shortener.cache.lease import LeaseMetrics, Limits, SharedLease
+from week04_shortener.cache.local import NoLocalCache
+from week04_shortener.cache.renewals import RenewalMetrics, Renewals
+from week04_shortener.cache.singleflight import SingleFlight
+from week04_shortener.cache.valkey import ValkeyCache
 from week04_shortener.checks.inside import eventually, links_locked
 from week04_shortener.codes import Codec
-from week04_shortener.database import open_database
-from week04_shortener.early import Early
-from week04_shortener.fills import Busy, FillMetrics, Fills
 from week04_shortener.lab import REPLICAS, metric
-from week04_shortener.lease import LeaseMetrics, Limits, SharedLease
 from week04_shortener.links import ABSENT, Entry, Kind, NewLink, entry_of
-from week04_shortener.local_cache import NoLocalCache
-from week04_shortener.renewals import RenewalMetrics, Renewals
-from week04_shortener.singleflight import SingleFlight
-from week04_shortener.store import LinkStore
+from week04_shortener.storage.database import open_database
+from week04_shortener.storage.store import LinkStore
 from week04_shortener.tests.integration.conftest import FrontDoor
-from week04_shortener.valkey_cache import ValkeyCache
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 

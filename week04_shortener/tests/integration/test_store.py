@@ -13,10 +13,8 @@ import asyncpg
 import pytest
 
 from infra.lab.engines.local.engine import LocalEngine
-from week04_shortener import statements
 from week04_shortener.checks.inside import lookups
 from week04_shortener.codes import Codec, is_code
-from week04_shortener.database import Connection, Database, DatabaseUnavailable, open_database
 from week04_shortener.links import (
     ABSENT,
     AliasTaken,
@@ -31,7 +29,14 @@ from week04_shortener.links import (
     decode,
     entry_of,
 )
-from week04_shortener.store import MAX_ROWS, LinkStore
+from week04_shortener.storage import statements
+from week04_shortener.storage.database import (
+    Connection,
+    Database,
+    DatabaseUnavailable,
+    open_database,
+)
+from week04_shortener.storage.store import MAX_ROWS, LinkStore
 from week04_shortener.tests.integration.conftest import AGAIN_S, RECOVERY_S
 
 pytestmark = [

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from week04_shortener.codes import Codec
-from week04_shortener.database import Database, open_database
 from week04_shortener.links import Link, NewLink
-from week04_shortener.store import LinkStore
-from week04_shortener.visits import Visits
+from week04_shortener.storage.database import Database, open_database
+from week04_shortener.storage.store import LinkStore
+from week04_shortener.storage.visits import Visits
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 

@@ -13,13 +13,11 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from infra.service.plumbing import install
-from week04_shortener import urls
+from week04_shortener.analytics.statistics import Hour, LinkStatistics, Share
 from week04_shortener.api.parts import Bounds, Parts
 from week04_shortener.api.routes import add_routes
 from week04_shortener.callers import Callers
 from week04_shortener.codes import Codec
-from week04_shortener.database import DatabaseUnavailable
-from week04_shortener.keys import ApiKey
 from week04_shortener.links import (
     ABSENT,
     AliasTaken,
@@ -33,7 +31,9 @@ from week04_shortener.links import (
     VersionConflict,
     entry_of,
 )
-from week04_shortener.statistics import Hour, LinkStatistics, Share
+from week04_shortener.storage.database import DatabaseUnavailable
+from week04_shortener.storage.keys import ApiKey
+from week04_shortener.targets import urls
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SECRET = b"a secret of the tests"

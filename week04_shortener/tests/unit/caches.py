@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 
-from week04_shortener.cache import (
+from week04_shortener.cache.aside import (
     CacheAside,
     CacheMetrics,
     CacheUnavailable,
@@ -20,12 +20,12 @@ from week04_shortener.cache import (
     key_of,
     local_renewal_s,
 )
-from week04_shortener.early import Early
-from week04_shortener.lease import NoLease
+from week04_shortener.cache.early import Early
+from week04_shortener.cache.lease import NoLease
+from week04_shortener.cache.local import Local, LocalCache, NoLocalCache
+from week04_shortener.cache.renewals import RenewalMetrics, Renewals
+from week04_shortener.cache.singleflight import Flight, SingleFlight
 from week04_shortener.links import ABSENT, Entry, Kind
-from week04_shortener.local_cache import Local, LocalCache, NoLocalCache
-from week04_shortener.renewals import RenewalMetrics, Renewals
-from week04_shortener.singleflight import Flight, SingleFlight
 
 URL = "https://example.org/a"
 STALE_S = 1.0
@@ -47,7 +47,7 @@ class Clock:
 
 @dataclass
 class MemoryValkey:
-    """What the scripts in `valkey_cache` do, in memory; it can be switched off."""
+    """What the scripts in `cache.valkey` do, in memory; it can be switched off."""
 
     clock: Clock
     entries: dict[str, tuple[Entry, float]] = field(default_factory=dict)

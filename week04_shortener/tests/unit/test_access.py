@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from week04_shortener.access import (
+from week04_shortener.redirects.access import (
     BUFFER_BYTES,
     FLUSH_S,
     PIECE_BYTES,

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from week04_shortener.agents import MAX_JUDGED, MAX_USER_AGENT_BYTES, Agents
-from week04_shortener.clicks import is_browser
+from week04_shortener.clicks.agents import MAX_JUDGED, MAX_USER_AGENT_BYTES, Agents
+from week04_shortener.clicks.event import is_browser
 
 WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
 MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko)"

@@ -6,7 +6,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from week04_shortener.keys import hash_of, new_key
+from week04_shortener.storage.keys import hash_of, new_key
 
 
 def test_a_key_is_256_bits_that_are_known_as_a_key() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from week04_shortener.batches import Message, Start, halves, plan, start, without_clicks
-from week04_shortener.clicks import Click, encode
+from week04_shortener.analytics.batches import Message, Start, halves, plan, start, without_clicks
+from week04_shortener.clicks.event import Click, encode
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from infra.service.lifecycle import CannotStart
-from week04_shortener import blocklist
-from week04_shortener.blocklist import BlockList, normal
+from week04_shortener.targets import blocklist
+from week04_shortener.targets.blocklist import BlockList, normal
 
 
 @pytest.fixture

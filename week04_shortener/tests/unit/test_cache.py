@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from week04_shortener.cache import Dated, Lifetimes, key_of
-from week04_shortener.database import DatabaseUnavailable
+from week04_shortener.cache.aside import Dated, Lifetimes, key_of
+from week04_shortener.cache.singleflight import Flight, NoSingleFlight, SingleFlight
 from week04_shortener.links import ABSENT, Entry, Kind
-from week04_shortener.singleflight import Flight, NoSingleFlight, SingleFlight
+from week04_shortener.storage.database import DatabaseUnavailable
 from week04_shortener.tests.unit.caches import (
     STALE_S,
     URL,

@@ -10,8 +10,13 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from infra.service.lifecycle import CannotStart
-from week04_shortener import clicklog, framing
-from week04_shortener.clicklog import ClickLogMetrics, ClickLogWriter, list_segments, segment_path
+from week04_shortener.clicks import clicklog, framing
+from week04_shortener.clicks.clicklog import (
+    ClickLogMetrics,
+    ClickLogWriter,
+    list_segments,
+    segment_path,
+)
 
 Write = Callable[[int, bytes], int]
 

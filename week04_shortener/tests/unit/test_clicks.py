@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from week04_shortener.clicks import (
+from week04_shortener.clicks.event import (
     MAX_BROWSER_CHARS,
     MAX_ENCODED_BYTES,
     BadClick,
@@ -16,8 +16,8 @@ from week04_shortener.clicks import (
     encode,
     referrer_host,
 )
+from week04_shortener.clicks.framing import frame, unframe
 from week04_shortener.codes import ALPHABET
-from week04_shortener.framing import frame, unframe
 from week04_shortener.links import ALIAS, is_code_or_alias
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 6, UTC)

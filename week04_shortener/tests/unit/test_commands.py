@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from week04_shortener import commands
 from week04_shortener.__main__ import COMMANDS, FOR_PEOPLE, main
+from week04_shortener.analytics.statistics import hours_until
 from week04_shortener.commands import Parser, table
 from week04_shortener.settings import Settings
-from week04_shortener.statistics import hours_until
 from week04_shortener.workers import topics
 
 

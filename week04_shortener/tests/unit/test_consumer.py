@@ -15,12 +15,12 @@ from structlog.testing import capture_logs
 
 from infra.service.lifecycle import Stopped
 from infra.service.retry import Pace
-from week04_shortener.analytics import OffsetMoved, Refused
-from week04_shortener.batches import Batch, Message
-from week04_shortener.clicks import Click, encode
-from week04_shortener.consumer import Consumer, ConsumerMetrics
-from week04_shortener.database import DatabaseUnavailable
+from week04_shortener.analytics.batches import Batch, Message
+from week04_shortener.analytics.consumer import Consumer, ConsumerMetrics
+from week04_shortener.analytics.tables import OffsetMoved, Refused
+from week04_shortener.clicks.event import Click, encode
 from week04_shortener.kafka import KafkaUnavailable, Record
+from week04_shortener.storage.database import DatabaseUnavailable
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 

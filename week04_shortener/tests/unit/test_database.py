@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
 
-from week04_shortener.database import (
+from week04_shortener.storage.database import (
     ConnectionLost,
     Database,
     DatabaseMetrics,

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from week04_shortener import dead_letters
-from week04_shortener.clicks import Click, encode
-from week04_shortener.dead_letters import (
+from week04_shortener.analytics import dead_letters
+from week04_shortener.analytics.dead_letters import (
     MAX_REASON_CHARS,
     REPLAY_BATCH,
     SENT,
@@ -25,6 +24,7 @@ from week04_shortener.dead_letters import (
     replay,
     to_record,
 )
+from week04_shortener.clicks.event import Click, encode
 from week04_shortener.kafka import KafkaUnavailable, Record
 from week04_shortener.topics import Stored
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from week04_shortener.early import HORIZON, Cost, Early
+from week04_shortener.cache.early import HORIZON, Cost, Early
 
 DRAWS = 20_000
 

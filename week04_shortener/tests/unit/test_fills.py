@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from prometheus_client import CollectorRegistry
 
-from week04_shortener.database import DatabaseUnavailable
-from week04_shortener.fills import Busy, FillMetrics, Fills
+from week04_shortener.cache.fills import Busy, FillMetrics, Fills
 from week04_shortener.links import Entry
+from week04_shortener.storage.database import DatabaseUnavailable
 from week04_shortener.tests.unit.caches import link
 
 pytestmark = pytest.mark.anyio

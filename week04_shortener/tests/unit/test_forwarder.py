@@ -12,10 +12,10 @@ from prometheus_client import CollectorRegistry
 
 from infra.service.lifecycle import CannotStart, Stopped
 from infra.service.retry import Pace
-from week04_shortener import clicklog, cursor, framing
-from week04_shortener.clicks import Click, encode
-from week04_shortener.cursor import BadCursor, Cursor
-from week04_shortener.forwarder import Forwarder, ForwarderMetrics
+from week04_shortener.clicks import clicklog, cursor, framing
+from week04_shortener.clicks.cursor import BadCursor, Cursor
+from week04_shortener.clicks.event import Click, encode
+from week04_shortener.clicks.forwarder import Forwarder, ForwarderMetrics
 from week04_shortener.kafka import KafkaUnavailable, Record
 
 segments = st.lists(st.integers(1, 30), unique=True).map(sorted)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from week04_shortener.framing import MAX_LINE_BYTES, Parsed, TooLong, frame, parse, unframe
+from week04_shortener.clicks.framing import MAX_LINE_BYTES, Parsed, TooLong, frame, parse, unframe
 
 payloads = st.lists(st.binary(max_size=40).map(lambda data: data.replace(b"\n", b"")), max_size=8)
 

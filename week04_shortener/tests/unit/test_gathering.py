@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from week04_shortener.gathering import MOST_KEYS, Gathered
+from week04_shortener.cache.gathering import MOST_KEYS, Gathered
 
 pytestmark = pytest.mark.anyio
 

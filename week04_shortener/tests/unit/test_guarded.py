@@ -11,11 +11,11 @@ from prometheus_client import CollectorRegistry
 from starlette.types import Receive, Scope, Send
 
 from week04_shortener import pages
-from week04_shortener.agents import Judgement
-from week04_shortener.database import DatabaseUnavailable
-from week04_shortener.guarded import MAX_FORM_BYTES, Guarded, GuardedMetrics, Parts
+from week04_shortener.clicks.agents import Judgement
 from week04_shortener.links import Link
-from week04_shortener.passwords import TooBusy
+from week04_shortener.redirects.guarded import MAX_FORM_BYTES, Guarded, GuardedMetrics, Parts
+from week04_shortener.redirects.passwords import TooBusy
+from week04_shortener.storage.database import DatabaseUnavailable
 
 pytestmark = pytest.mark.anyio
 

@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from infra.service.retry import Pace
-from week04_shortener.database import DatabaseUnavailable
-from week04_shortener.housekeeping import (
+from week04_shortener.storage.database import DatabaseUnavailable
+from week04_shortener.storage.housekeeping import (
     BATCH,
     BATCHES_A_ROUND,
     Housekeeping,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 from prometheus_client import CollectorRegistry
 
-from week04_shortener.cache import CacheUnavailable
-from week04_shortener.lease import (
+from week04_shortener.cache.aside import CacheUnavailable
+from week04_shortener.cache.lease import (
     MOST_PAUSE_S,
     LeaseMetrics,
     Limits,

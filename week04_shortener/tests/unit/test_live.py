@@ -15,8 +15,8 @@ from starlette.types import Message
 from infra.service.plumbing import install
 from infra.service.problems import Problem
 from week04_shortener.callers import Caller
-from week04_shortener.database import DatabaseUnavailable
 from week04_shortener.live import Board, EventStream, Live, LiveMetrics, add_live
+from week04_shortener.storage.database import DatabaseUnavailable
 
 pytestmark = pytest.mark.anyio
 

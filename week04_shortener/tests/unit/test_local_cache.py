@@ -3,8 +3,8 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
+from week04_shortener.cache.local import Local, LocalCache, LocalMetrics, NoLocalCache
 from week04_shortener.links import ABSENT, Entry, Kind
-from week04_shortener.local_cache import Local, LocalCache, LocalMetrics, NoLocalCache
 from week04_shortener.tests.unit.caches import link
 
 TTL_S = 1.0

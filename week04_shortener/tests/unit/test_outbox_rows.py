@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from week04_shortener.links import Link, decode, entry_of
-from week04_shortener.outbox import Change, Destination, rows_of
+from week04_shortener.storage.outbox import Change, Destination, rows_of
 
 MADE = datetime(2026, 11, 21, 12, tzinfo=UTC)
 CHANGED = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from week04_shortener import passwords
+from week04_shortener.redirects import passwords
 
 pytestmark = pytest.mark.anyio
 

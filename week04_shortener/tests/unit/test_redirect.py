@@ -13,15 +13,15 @@ from structlog.testing import capture_logs
 
 from infra.service.metrics import HttpMetrics
 from infra.service.requests import RequestIds
-from week04_shortener.access import AccessLog
-from week04_shortener.agents import Agents
 from week04_shortener.callers import client_address
-from week04_shortener.clicks import Click, decode
-from week04_shortener.database import DatabaseUnavailable
+from week04_shortener.clicks.agents import Agents
+from week04_shortener.clicks.event import Click, decode
+from week04_shortener.clicks.recorder import Recorder
+from week04_shortener.clicks.visitors import Visitors
 from week04_shortener.links import ABSENT, Entry, Kind
-from week04_shortener.recorder import Recorder
-from week04_shortener.redirect import Redirects
-from week04_shortener.visitors import Visitors
+from week04_shortener.redirects.access import AccessLog
+from week04_shortener.redirects.redirect import Redirects
+from week04_shortener.storage.database import DatabaseUnavailable
 
 pytestmark = pytest.mark.anyio
 

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from prometheus_client import CollectorRegistry
 
-from week04_shortener.database import DatabaseUnavailable
-from week04_shortener.renewals import RenewalMetrics, Renewals
+from week04_shortener.cache.renewals import RenewalMetrics, Renewals
+from week04_shortener.storage.database import DatabaseUnavailable
 
 pytestmark = pytest.mark.anyio
 

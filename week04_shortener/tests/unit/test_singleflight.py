@@ -5,7 +5,7 @@ import gc
 
 import pytest
 
-from week04_shortener.singleflight import Flight, NoSingleFlight, SingleFlight
+from week04_shortener.cache.singleflight import Flight, NoSingleFlight, SingleFlight
 
 pytestmark = pytest.mark.anyio
 

@@ -21,9 +21,9 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from week04_shortener.cache import CacheAside, CacheUnavailable, Dated, Kept
+from week04_shortener.cache.aside import CacheAside, CacheUnavailable, Dated, Kept
+from week04_shortener.cache.local import LocalCache
 from week04_shortener.links import ABSENT, Entry, Kind
-from week04_shortener.local_cache import LocalCache
 from week04_shortener.tests.unit.caches import STALE_S, Clock, Database, MemoryValkey, Replica
 
 CODE: Final = "abc"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from week04_shortener.hosts import host_of, is_global
-from week04_shortener.targets import BadUrl, TargetRules, accept, own_host
+from week04_shortener.targets.hosts import host_of, is_global
+from week04_shortener.targets.rules import BadUrl, TargetRules, accept, own_host
 
 RULES = TargetRules(
     max_chars=2048, own=own_host("https://sho.rt"), is_blocked=lambda host: host == "evil.example"

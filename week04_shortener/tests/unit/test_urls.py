@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from week04_shortener.urls import BadUrl, accept
+from week04_shortener.targets.urls import BadUrl, accept
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from week04_shortener.cache import CacheUnavailable, Kept
+from week04_shortener.cache.aside import CacheUnavailable, Kept
+from week04_shortener.cache.valkey import ValkeyCache, pack, unpack
 from week04_shortener.links import ABSENT, BadEntry, Entry, Kind
-from week04_shortener.valkey_cache import ValkeyCache, pack, unpack
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ import pytest
 from starlette.types import Scope
 
 from week04_shortener.callers import client_address
-from week04_shortener.visitors import MAX_FORWARDED_BYTES, MAX_KNOWN, SECONDS_A_DAY, Visitors
+from week04_shortener.clicks.visitors import MAX_FORWARDED_BYTES, MAX_KNOWN, SECONDS_A_DAY, Visitors
 
 KEY = b"0123456789abcdef"
 TRUSTED = (ipaddress.ip_network("10.0.0.0/8"),)

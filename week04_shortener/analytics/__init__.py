@@ -1,0 +1,1 @@
+"""What becomes of clicks: counted once, or put aside as dead letters."""

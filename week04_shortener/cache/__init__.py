@@ -1,0 +1,1 @@
+"""Cache-aside in two tiers, and what keeps a crowd from the database when they miss."""

@@ -1,0 +1,1 @@
+"""A click: made at the redirect, kept in the log, carried to Kafka."""

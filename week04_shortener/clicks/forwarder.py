@@ -1,0 +1,154 @@
+"""Carries clicks from the replica's log to Kafka: read, send, remember, delete.
+
+The cursor moves only after Kafka has acknowledged, so a crash at any point sends some clicks
+again and loses none. The consumer recognises an event id it has seen.
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from infra.service.lifecycle import pause
+from infra.service.retry import Pace, brief, keep_trying
+from week04_shortener.clicks import clicklog, cursor, framing
+from week04_shortener.clicks.cursor import Cursor
+from week04_shortener.clicks.event import BadClick, decode
+from week04_shortener.kafka import KafkaUnavailable, Record
+
+
+class Sender(Protocol):
+    """Where records go. Returning means they are safe, `KafkaUnavailable` that they may not be."""
+
+    async def send(self, records: Sequence[Record]) -> None: ...
+
+
+class Piece(NamedTuple):
+    """What was read from the log in one go: records to send, and the cursor once they are."""
+
+    records: list[Record]
+    damaged: int
+    after: Cursor
+
+
+class ForwarderMetrics:
+    """What the forwarder counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.sent = Counter(
+            "shortener_clicks_forwarded_total", "Clicks Kafka acknowledged.", registry=registry
+        )
+        self.damaged = Counter(
+            "shortener_click_lines_damaged_total",
+            "Lines of the click log that were skipped: torn, corrupt or no click.",
+            registry=registry,
+        )
+        self.failures = Counter(
+            "shortener_forward_failures_total", "Attempts to send that failed.", registry=registry
+        )
+        self.backlog = Gauge(
+            "shortener_click_backlog_bytes",
+            "Bytes of the click log that are not forwarded yet.",
+            registry=registry,
+        )
+
+
+class Forwarder:
+    """Tails one log directory. `CannotStart` if another forwarder does."""
+
+    def __init__(
+        self,
+        directory: Path,
+        sender: Sender,
+        metrics: ForwarderMetrics,
+        *,
+        poll_s: float,
+        batch_bytes: int,
+        pace: Pace,
+    ) -> None:
+        self._directory = directory
+        self._sender = sender
+        self._metrics = metrics
+        self._poll_s = poll_s
+        self._batch_bytes = batch_bytes
+        self._pace = pace
+        self._log = structlog.get_logger()
+        self._lock_fd = clicklog.lock_directory(directory, "forwarder")
+        self._cursor = self._remembered()
+        metrics.backlog.set_function(self.backlog_bytes)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Forward until `stop` is set; the rest of the log is for the next start."""
+        while not stop.is_set():
+            moved = await keep_trying(
+                "forwarding clicks",
+                self.step,
+                on=(KafkaUnavailable, OSError),
+                stop=stop,
+                pace=self._pace,
+                failed=lambda _: self._metrics.failures.inc(),
+            )
+            if not moved:
+                await pause(self._poll_s, stop)
+
+    async def step(self) -> bool:
+        """Forward one piece of the log; False when there is nothing new."""
+        piece = self._read()
+        if piece.after == self._cursor:
+            return False
+        if piece.records:
+            await self._sender.send(piece.records)
+        cursor.save(self._directory, piece.after)
+        self._cursor = piece.after
+        self._metrics.sent.inc(len(piece.records))
+        if piece.damaged:
+            self._metrics.damaged.inc(piece.damaged)
+            self._log.warning("lines of the click log are damaged", lines=piece.damaged)
+        for number in cursor.forwarded(piece.after, clicklog.list_segments(self._directory)):
+            clicklog.delete_segment(self._directory, number)
+        return True
+
+    def close(self) -> None:
+        """Let another forwarder have the directory."""
+        os.close(self._lock_fd)
+
+    def backlog_bytes(self) -> int:
+        """Bytes in the log behind the cursor."""
+        return clicklog.bytes_after(self._directory, self._cursor.segment, self._cursor.offset)
+
+    def _read(self) -> Piece:
+        segments = clicklog.list_segments(self._directory)
+        at = cursor.settle(self._cursor, segments)
+        if not segments:
+            return Piece([], 0, at)
+        chunk = clicklog.read_chunk(
+            self._directory, at.segment, at.offset, max_bytes=self._batch_bytes
+        )
+        parsed = framing.parse(chunk.data, complete=chunk.closed)
+        records, refused = _records(parsed.payloads)
+        after = Cursor(at.segment, at.offset + parsed.used_bytes)
+        if chunk.closed:
+            after = cursor.following(after, segments)
+        return Piece(records, parsed.damaged + refused, after)
+
+    def _remembered(self) -> Cursor:
+        try:
+            return cursor.load(self._directory)
+        except cursor.BadCursor as error:
+            self._log.warning("starts with the oldest click there is", error=brief(error))
+            return Cursor()
+
+
+def _records(payloads: Sequence[bytes]) -> tuple[list[Record], int]:
+    """Kafka records, keyed by code, and how many payloads were refused."""
+    records = []
+    for payload in payloads:
+        try:
+            records.append(Record(decode(payload).code.encode("ascii"), payload))
+        except BadClick:
+            continue
+    return records, len(payloads) - len(records)
