@@ -31,7 +31,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 async def run(settings: Settings, words: argparse.Namespace) -> None:
     """Print a line for each command until the time is over. Raises `Failed`."""
     url = settings.valkey_url.get_secret_value()
-    client = Redis.from_url(url, socket_connect_timeout=CONNECT_S)
+    # No limit on reading: that nothing is asked for a while is an answer too.
+    client = Redis.from_url(url, socket_connect_timeout=CONNECT_S, socket_timeout=None)
     try:
         async with client.monitor() as monitor:
             sys.stderr.write(f"for {words.seconds:g} s, or until Ctrl-C:\n")
