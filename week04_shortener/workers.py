@@ -21,6 +21,7 @@ from week04_shortener.cache.valkey import ValkeyCache
 from week04_shortener.clicks.forwarder import Forwarder, ForwarderMetrics
 from week04_shortener.kafka import MAX_MESSAGE_BYTES, ClickSource, KafkaUnavailable, TopicSender
 from week04_shortener.links import Entry
+from week04_shortener.relay import Relay, RelayMetrics, Tell, Watch, to_cache, to_topic
 from week04_shortener.settings import SEGMENT_DAYS, Settings
 from week04_shortener.storage.database import (
     Database,
@@ -31,7 +32,6 @@ from week04_shortener.storage.database import (
 from week04_shortener.storage.housekeeping import Housekeeping, HousekeepingMetrics, OldRows, rules
 from week04_shortener.storage.outbox import Destination
 from week04_shortener.storage.outbox_reader import OutboxReader
-from week04_shortener.storage.relay import Relay, RelayMetrics, Tell, Watch, to_cache, to_topic
 from week04_shortener.topics import Topic, ensure_topic
 
 _DAY_MS = 86_400_000

@@ -14,10 +14,10 @@ from week04_shortener.analytics.consumer import ConsumerMetrics
 from week04_shortener.cache.valkey import ValkeyCache
 from week04_shortener.clicks.clicklog import ClickLogMetrics
 from week04_shortener.clicks.forwarder import ForwarderMetrics
+from week04_shortener.relay import RelayMetrics
 from week04_shortener.settings import Settings
 from week04_shortener.storage.housekeeping import HousekeepingMetrics
 from week04_shortener.storage.outbox import Destination
-from week04_shortener.storage.relay import RelayMetrics
 
 FILE = Path(__file__).parents[2] / "config" / "alerts.yml"
 

@@ -14,10 +14,10 @@ from infra.service.retry import Pace
 from week04_shortener.cache.aside import CacheUnavailable
 from week04_shortener.kafka import KafkaUnavailable, Record
 from week04_shortener.links import Entry, Kind, encode
+from week04_shortener.relay import Relay, RelayMetrics, Turn, Watch, to_cache, to_topic
 from week04_shortener.storage.database import DatabaseUnavailable
 from week04_shortener.storage.outbox import Destination
 from week04_shortener.storage.outbox_reader import Backlog, Owed
-from week04_shortener.storage.relay import Relay, RelayMetrics, Turn, Watch, to_cache, to_topic
 
 CACHE, TOPIC = Destination.CACHE, Destination.TOPIC
 
