@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import asyncpg
 from aiokafka.errors import KafkaError
-from redis.asyncio import Redis
 
 from infra.lab.errors import NotReadyError
 from infra.lab.servers.postgres import SUPERUSER, SUPERUSER_SECRET
 from infra.lab.site import HOST, Site
 from week04_shortener.checks.stands import Stand
+from week04_shortener.checks.valkey import valkey
 from week04_shortener.lab import TOPIC, metric, on_the_way, postgres
 from week04_shortener.storage.statements import LOOKUP
 
@@ -88,11 +88,8 @@ async def told(site: Site) -> None:
 async def empty_cache(site: Site) -> None:
     """Remove everything from Valkey, and let nothing come but what lookups bring."""
     await told(site)
-    client = Redis.from_url(f"redis://{site.address('valkey')}/0", socket_timeout=TIMEOUT_S)
-    try:
+    async with valkey(site) as client:
         await client.flushall()
-    finally:
-        await client.aclose()
 
 
 async def asked_of_cache(site: Site, stand: Stand) -> int:

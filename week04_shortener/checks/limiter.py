@@ -9,7 +9,7 @@ from collections import Counter
 from enum import StrEnum
 from typing import Final
 
-from benchmarks.client import Ended, Outcome, Plan, Request, always, in_turn, parse_target, run
+from benchmarks.client import Ended, Outcome, Plan, Request, always, parse_target, run
 from infra.evidence import Figures, Lab, Mechanism, claim
 from week04_shortener.checks import outside
 from week04_shortener.checks.inside import superuser
@@ -22,9 +22,9 @@ from week04_shortener.checks.stands import (
     WEEK,
     Stand,
 )
+from week04_shortener.checks.traffic import JSON, ask, said, text_in
 from week04_shortener.lab import postgres
 
-JSON: Final = ("content-type", "application/json")
 CLIENTS: Final = 16
 AROUND_S: Final = 0.6
 """Of load before the edge and after it: together less than the window."""
@@ -182,16 +182,12 @@ class Cliff:
 
 async def _key(door: str, name: str = "limiter") -> str:
     """A new API key, with a limit of its own."""
-    ended: list[Ended] = []
     body = json.dumps({"name": name}).encode()
-    request = Request("POST", "/api/v1/keys", (JSON,), body, MADE)
-    target, _ = parse_target(door)
-    await run(target, in_turn([request]), Plan(requests=1, connections=1), observer=ended.append)
-    [one] = ended
-    if one.outcome is not Outcome.OK or one.answer is None:
-        status = one.answer.status if one.answer else None
-        raise RuntimeError(f"no key could be made: {one.outcome} {status}")
-    return str(json.loads(one.answer.body)["key"])
+    [one] = await ask(door, [Request("POST", "/api/v1/keys", (JSON,), body, MADE)])
+    key = text_in(one, "key") if one.outcome is Outcome.OK else None
+    if key is None:
+        raise RuntimeError(f"no key could be made: {said(one)}")
+    return key
 
 
 def _write(key: str, what: str, status: frozenset[int] = MADE) -> Request:

@@ -7,7 +7,7 @@ from typing import Final
 
 from infra.evidence import Figures, Lab, Mechanism, claim
 from week04_shortener.checks.inside import empty_cache
-from week04_shortener.checks.stands import LINKS_IN_MEMORY, WEEK
+from week04_shortener.checks.stands import LINKS_IN_MEMORY, door_of
 from week04_shortener.checks.traffic import Followed, Link, follow, follow_all, try_links
 
 LINKS: Final = 300
@@ -29,8 +29,7 @@ class Links:
 
     async def measure(self, lab: Lab, mechanism: Mechanism) -> Figures:
         random = Random(lab.seed)
-        stand = WEEK if mechanism is Mechanism.ON else LINKS_IN_MEMORY
-        door = lab.url if lab.site is None else lab.site.url(stand.front)
+        door = door_of(lab, mechanism, LINKS_IN_MEMORY)
         lab.say("making links")
         targets = [
             f"https://example.org/links/{lab.seed}/{number}?q={random.getrandbits(64):x}"

@@ -21,12 +21,14 @@ from typing import Final
 
 import asyncpg
 
-from benchmarks.client import Ended, Outcome, Plan, Request, in_turn, parse_target, run
+from benchmarks.client import Ended, Outcome, Request
 from infra.evidence import Figures, Lab
 from infra.lab.errors import LabError
 from week04_shortener.checks.traffic import (
+    JSON,
     Followed,
     Link,
+    ask,
     follow,
     follow_all,
     said,
@@ -191,21 +193,21 @@ BEYOND: Final = 10
 QUOTA_MAX: Final = 1000
 CREATED: Final = frozenset({201})
 ANSWERED: Final = frozenset({201, 429})
-_JSON: Final = ("content-type", "application/json")
 
 
 async def limit(lab: Lab, *, unit: str) -> Figures:
     """As many writes with a new key as its RateLimit-Policy allows, and some more."""
     body = json.dumps({"name": f"limiter {lab.seed}"}).encode()
-    [keyed], _ = await _send(lab, [Request("POST", "/api/v1/keys", (_JSON,), body, CREATED)])
+    [keyed] = await ask(lab.url, [Request("POST", "/api/v1/keys", (JSON,), body, CREATED)])
     key = text_in(keyed, "key") if keyed.outcome is Outcome.OK else None
     if key is None:
         seen = f"POST /api/v1/keys: expected 201 with a key, seen {said(keyed)}"
         return _no_limit(lab, unit, [keyed], seen)
     body = json.dumps({"url": f"https://example.org/limiter/{lab.seed}"}).encode()
-    headers = (_JSON, ("authorization", f"Bearer {key}"))
+    headers = (JSON, ("authorization", f"Bearer {key}"))
     write = Request("POST", "/api/v1/links", headers, body, ANSWERED)
-    [first], began_s = await _send(lab, [write])
+    began_s = time.monotonic()
+    [first] = await ask(lab.url, [write])
     field = first.answer.header(b"ratelimit-policy") if first.answer else None
     policy = policy_of((field or b"").decode("latin-1"))
     if policy is None or not 1 <= policy[0] <= QUOTA_MAX:
@@ -215,7 +217,7 @@ async def limit(lab: Lab, *, unit: str) -> Figures:
         return _no_limit(lab, unit, [keyed, first], seen)
     quota, window_s = policy
     lab.say(f"{quota + BEYOND} writes, of which {quota} are allowed in {window_s} s")
-    others, _ = await _send(lab, [write] * (quota - 1 + BEYOND))
+    others = await ask(lab.url, [write] * (quota - 1 + BEYOND))
     return _limited(lab, unit, [first, *others], policy, time.monotonic() - began_s)
 
 
@@ -254,13 +256,3 @@ def is_unhelpful(ended: Ended) -> bool:
     if answer is None or answer.status != 429:
         return False
     return not re.fullmatch(rb"[1-9]\d{0,6}", answer.header(b"retry-after") or b"")
-
-
-async def _send(lab: Lab, requests: list[Request]) -> tuple[list[Ended], float]:
-    """What became of each, and when they were begun, by time.monotonic()."""
-    ended: list[Ended] = []
-    began_s = time.monotonic()
-    target, _ = parse_target(lab.url)
-    plan = Plan(seconds=40.0, connections=8, requests=len(requests), timeout_s=10.0)
-    await run(target, in_turn(requests), plan, observer=ended.append)
-    return ended, began_s

@@ -17,7 +17,7 @@ from week04_shortener.checks.inside import drained, superuser
 from week04_shortener.checks.stands import WEEK
 from week04_shortener.checks.traffic import Link, follow, follow_all, make_links
 from week04_shortener.clicks.event import decode
-from week04_shortener.lab import postgres, settings
+from week04_shortener.lab import DEAD_LETTERS, postgres, settings
 from week04_shortener.topics import TopicReader
 
 NEIGHBOURS: Final = 20
@@ -25,9 +25,6 @@ NEIGHBOURS: Final = 20
 
 WITHIN_S: Final = 5.0
 """Until the neighbours are counted; a consumer that gets over the poison takes one or two."""
-
-DEAD_LETTERS: Final = "clicks-dead"
-"""The setting's default."""
 
 KAFKA_TIMEOUT_S: Final = 10.0
 REPLAY_S: Final = 30.0

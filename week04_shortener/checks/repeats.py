@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from benchmarks.client import Ended, Outcome, Plan, Request, in_turn, parse_target, run
+from benchmarks.client import Ended, Outcome, Request
 from infra.evidence import Figures, Lab, Mechanism, claim
 from week04_shortener.checks.stands import WEEK
-from week04_shortener.checks.traffic import Link, follow, said, try_links
+from week04_shortener.checks.traffic import Link, ask, follow, said, try_links
 
 CLICKS: Final = 20
 TIMES: Final = 2
@@ -46,9 +46,7 @@ class Repeats:
         doors = [door] if lab.site is None else [lab.site.url(name) for name in WEEK.replicas]
         ids = [secrets.token_hex(16) if mechanism is Mechanism.ON else "" for _ in range(CLICKS)]
         ended = await _click(doors, link, ids)
-        heads = await _send(
-            door, [Request("HEAD", f"/{link.code}", status=frozenset({302}))] * HEADS
-        )
+        heads = await ask(door, [Request("HEAD", f"/{link.code}", status=frozenset({302}))] * HEADS)
         expected = CLICKS if lab.site is not None else len(_ids_of(ended))
         lab.say("waiting until the clicks are counted")
         clicks, last = await _counted(door, link, expected)
@@ -86,17 +84,9 @@ async def _click(doors: Sequence[str], link: Link, ids: Sequence[str]) -> list[E
     """Send each id's GET twice: to one door after the other, or twice to the only one."""
     requests = [follow(link, (("x-request-id", one),) if one else ()) for one in ids]
     if len(doors) == TIMES:
-        return [one for door in doors for one in await _send(door, requests)]
+        return [one for door in doors for one in await ask(door, requests)]
     # Side by side, so that a front door that takes turns asks both replicas at about one time.
-    return await _send(doors[0], [one for request in requests for one in [request] * TIMES])
-
-
-async def _send(door: str, requests: Sequence[Request]) -> list[Ended]:
-    ended: list[Ended] = []
-    target, _ = parse_target(door)
-    plan = Plan(seconds=20.0, connections=4, requests=len(requests), timeout_s=10.0)
-    await run(target, in_turn(requests), plan, observer=ended.append)
-    return ended
+    return await ask(doors[0], [one for request in requests for one in [request] * TIMES])
 
 
 def _ids_of(ended: Sequence[Ended]) -> set[str]:
@@ -114,7 +104,7 @@ async def _counted(door: str, link: Link, expected: int) -> tuple[int, str]:
     began_s = changed_s = time.monotonic()
     clicks = -1
     while True:
-        [ended] = await _send(door, [request])
+        [ended] = await ask(door, [request])
         found = _clicks_in(ended)
         now_s = time.monotonic()
         if found != clicks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from infra.evidence import Lab, Mechanism
 from infra.lab.servers.base import Server
 from week04_shortener.lab import front, postgres, replica, topology, worker
 
@@ -31,6 +32,13 @@ class Stand:
 
 
 WEEK = Stand("nginx", ("api1", "api2"))
+
+
+def door_of(lab: Lab, mechanism: Mechanism, control: Stand) -> str:
+    """Where a claim that judges targets too asks: the target's, the week's, or its control's."""
+    if lab.site is None:
+        return lab.url
+    return lab.site.url((WEEK if mechanism is Mechanism.ON else control).front)
 
 
 def _stand(name: str) -> Stand:

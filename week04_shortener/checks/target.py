@@ -8,10 +8,10 @@ from collections import Counter
 from random import Random
 from typing import Final
 
-from benchmarks.client import Answer, Ended, Plan, Request, in_turn, parse_target, run
+from benchmarks.client import Answer, Request
 from infra.evidence import Figures, Lab, Mechanism, claim
-from week04_shortener.checks.stands import CARELESS, WEEK, Stand
-from week04_shortener.checks.traffic import try_links
+from week04_shortener.checks.stands import CARELESS, door_of
+from week04_shortener.checks.traffic import JSON, ask, try_links
 
 LINKS: Final = 20
 UNKNOWN: Final = 20
@@ -68,7 +68,7 @@ class Redirects:
     """A code redirects so that no cache keeps it; a code that nobody made is answered 404."""
 
     async def measure(self, lab: Lab, mechanism: Mechanism) -> Figures:
-        door, random = _door(lab, mechanism), Random(lab.seed)
+        door, random = door_of(lab, mechanism, CARELESS), Random(lab.seed)
         targets = [f"https://example.org/target/{lab.seed}/{number}" for number in range(LINKS)]
         links, failed = await try_links(door, targets)
         if failed and lab.site is not None:
@@ -121,7 +121,7 @@ class Safety:
     """No link can be made to a private address in any form, nor to what is no web page."""
 
     async def measure(self, lab: Lab, mechanism: Mechanism) -> Figures:
-        door = _door(lab, mechanism)
+        door = door_of(lab, mechanism, CARELESS)
         all_targets = (*GOOD, *HOSTILE, *PRIVATE)
         answers = await _ask(door, [_shorten(target) for target in all_targets])
         statuses = {
@@ -164,28 +164,18 @@ def may_be_kept(answer: Answer) -> bool:
     return answer.status in PERMANENT
 
 
-def _door(lab: Lab, mechanism: Mechanism) -> str:
-    stand: Stand = WEEK if mechanism is Mechanism.ON else CARELESS
-    return lab.url if lab.site is None else lab.site.url(stand.front)
-
-
 def _get(code: str) -> Request:
     return Request(path=f"/{code}", status=ANY)
 
 
 def _shorten(target: str) -> Request:
     body = json.dumps({"url": target}).encode()
-    return Request("POST", "/shorten", (("content-type", "application/json"),), body, ANY)
+    return Request("POST", "/shorten", (JSON,), body, ANY)
 
 
 async def _ask(door: str, requests: list[Request]) -> list[Answer]:
     """Their answers in order. RuntimeError where one was not answered."""
-    ended: list[Ended] = []
-    target, _ = parse_target(door)
-    plan = Plan(seconds=30.0, connections=4, requests=len(requests))
-    await run(target, in_turn(requests), plan, observer=ended.append)
-    answers = [one.answer for one in sorted(ended, key=lambda one: one.number)]
-    given = [answer for answer in answers if answer is not None]
+    given = [one.answer for one in await ask(door, requests) if one.answer is not None]
     if len(given) != len(requests):
         raise RuntimeError(f"only {len(given)} of {len(requests)} requests were answered")
     return given

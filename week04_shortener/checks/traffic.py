@@ -15,7 +15,7 @@ SECONDS_MAX = 40.0
 SAID_CHARS = 80
 KINDS_SHOWN = 3
 
-_JSON = (("content-type", "application/json"),)
+JSON = ("content-type", "application/json")
 _STORED = frozenset({201})
 _FOUND = frozenset({302})
 
@@ -72,7 +72,7 @@ class Followed:
 
 def shorten(url: str) -> Request:
     """The request that makes a link."""
-    return Request("POST", "/shorten", _JSON, json.dumps({"url": url}).encode(), _STORED, key=url)
+    return Request("POST", "/shorten", (JSON,), json.dumps({"url": url}).encode(), _STORED, key=url)
 
 
 def follow(link: Link, headers: tuple[tuple[str, str], ...] = (), key: str = "") -> Request:
@@ -87,6 +87,22 @@ def follow(link: Link, headers: tuple[tuple[str, str], ...] = (), key: str = "")
     )
 
 
+async def ask(
+    door: str, requests: Sequence[Request], connections: int = CONNECTIONS, timeout_s: float = 10.0
+) -> list[Ended]:
+    """Send `requests`, at most `connections` at a time; what became of each, in their order."""
+    ended: list[Ended] = []
+    target, _ = parse_target(door)
+    plan = Plan(
+        seconds=SECONDS_MAX,
+        connections=connections,
+        requests=max(1, len(requests)),
+        timeout_s=timeout_s,
+    )
+    await run(target, in_turn(requests), plan, observer=ended.append)
+    return sorted(ended, key=lambda one: one.number)
+
+
 async def make_links(door: str, urls: Sequence[str]) -> list[Link]:
     """Links to `urls`, made through the front door. RuntimeError unless all of them were."""
     made, failed = await try_links(door, urls)
@@ -99,17 +115,12 @@ async def try_links(door: str, urls: Sequence[str]) -> tuple[list[Link], str]:
     """Links to `urls` as far as they were made, and "" or what was answered to the others."""
     made: list[Link] = []
     failed: Counter[str] = Counter()
-
-    def note(ended: Ended) -> None:
+    for ended in await ask(door, [shorten(url) for url in urls]):
         code = text_in(ended, "code") if ended.outcome is Outcome.OK else None
         if code is not None and ended.request.key:
             made.append(Link(code, ended.request.key))
         else:
             failed[said(ended)] += 1
-
-    target, _ = parse_target(door)
-    plan = Plan(seconds=SECONDS_MAX, connections=CONNECTIONS, requests=max(1, len(urls)))
-    await run(target, in_turn([shorten(url) for url in urls]), plan, observer=note)
     if len(made) == len(urls):
         return made, ""
     kinds = failed.most_common(KINDS_SHOWN)
@@ -147,14 +158,7 @@ async def follow_all(
     door: str, requests: Iterable[Request], connections: int = CONNECTIONS, timeout_s: float = 10.0
 ) -> Followed:
     """Send `requests`, at most `connections` at a time, and count the answers."""
-    asked = list(requests)
     followed = Followed()
-    target, _ = parse_target(door)
-    plan = Plan(
-        seconds=SECONDS_MAX,
-        connections=connections,
-        requests=max(1, len(asked)),
-        timeout_s=timeout_s,
-    )
-    await run(target, in_turn(asked), plan, observer=followed.note)
+    for ended in await ask(door, list(requests), connections, timeout_s):
+        followed.note(ended)
     return followed
