@@ -63,6 +63,7 @@ class CacheAside:
         assert right == REDIRECTS, (
             f"{right:.0f} of {REDIRECTS} redirected right; {figures.notes[0]}"
         )
+        assert figures.value >= 1, "links that no cache knew cost no query that this role may see"
         assert figures.value <= LINKS, (
             f"{figures.value:.0f} queries for {REDIRECTS} redirects of {LINKS} links"
         )

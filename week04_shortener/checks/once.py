@@ -8,12 +8,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from benchmarks.client import Ended, Outcome, Plan, Request, in_turn, parse_target, run
+from benchmarks.client import Ended, Outcome, Request
 from infra.evidence import Figures, Lab, Mechanism, claim
-from week04_shortener.checks.stands import CARELESS, WEEK, Stand
-from week04_shortener.checks.traffic import said, text_in
+from week04_shortener.checks.stands import CARELESS, door_of
+from week04_shortener.checks.traffic import JSON, ask, said, text_in
 
-JSON: Final = ("content-type", "application/json")
 BROWSER: Final = (
     "user-agent",
     "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
@@ -41,7 +40,7 @@ class Visits:
     """Of 100 concurrent visitors of a link with max_visits 10 exactly 10 are redirected."""
 
     async def measure(self, lab: Lab, mechanism: Mechanism) -> Figures:
-        door = _door(lab, mechanism)
+        door = door_of(lab, mechanism, CARELESS)
         redirected: list[int] = []
         refused: list[int] = []
         notes: list[str] = []
@@ -92,7 +91,7 @@ class OneLink:
     """A request sent 40 times at once with one Idempotency-Key makes one link."""
 
     async def measure(self, lab: Lab, mechanism: Mechanism) -> Figures:
-        door = _door(lab, mechanism)
+        door = door_of(lab, mechanism, CARELESS)
         made: list[int] = []
         answered: list[int] = []
         seen = Counter[str]()
@@ -100,10 +99,12 @@ class OneLink:
             body = {"url": f"https://example.org/i/{lab.seed}/{number}"}
             request = _create(body, ("idempotency-key", f'"{secrets.token_hex(8)}"'))
             ended = await _ask(door, [request] * SAME, SAME)
-            right = [one for one in ended if one.outcome is Outcome.OK]
             seen.update(map(said, ended))
-            answered.append(len(right))
-            made.append(len({text_in(one, "code") for one in right}))
+            codes = [text_in(one, "code") for one in ended if one.outcome is Outcome.OK]
+            # An answer that names no link is none, or 40 of them would be one link.
+            named = [code for code in codes if code is not None]
+            answered.append(len(named))
+            made.append(len(set(named)))
         return Figures(
             unit="links made by one request that was sent 40 times",
             headline="links",
@@ -133,11 +134,6 @@ def _no_link(lab: Lab, made: Ended) -> Figures:
     )
 
 
-def _door(lab: Lab, mechanism: Mechanism) -> str:
-    stand: Stand = WEEK if mechanism is Mechanism.ON else CARELESS
-    return lab.url if lab.site is None else lab.site.url(stand.front)
-
-
 def _create(body: Mapping[str, object], *headers: tuple[str, str]) -> Request:
     return Request(
         "POST",
@@ -150,10 +146,7 @@ def _create(body: Mapping[str, object], *headers: tuple[str, str]) -> Request:
 
 async def _ask(door: str, requests: list[Request], connections: int) -> list[Ended]:
     """Send them, so many at once; what became of each. RuntimeError where one was not answered."""
-    ended: list[Ended] = []
-    target, _ = parse_target(door)
-    plan = Plan(seconds=30.0, connections=connections, requests=len(requests), timeout_s=15.0)
-    await run(target, in_turn(requests), plan, observer=ended.append)
+    ended = await ask(door, requests, connections, timeout_s=15.0)
     unanswered = Counter(str(one.outcome) for one in ended if one.answer is None)
     if unanswered:
         raise RuntimeError(f"no answer: {dict(unanswered)}")

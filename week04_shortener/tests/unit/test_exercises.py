@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
 import re
+from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
+import pytest
+
 from benchmarks.client import Answer, Ended, Outcome, Request
+from infra.evidence import Figures, Lab, Mechanism
 from infra.evidence.claims import Declaration, declaration
+from week04_shortener.checks import once
+from week04_shortener.checks.cache_aside import LINKS, REDIRECTS, CacheAside
 from week04_shortener.checks.outside import is_unhelpful, policy_of
 from week04_shortener.checks.traffic import Followed, said, text_in
 
@@ -122,3 +130,43 @@ def test_many_kinds_of_answers_are_one_short_line() -> None:
     line = str(followed)
     assert line.startswith("302 to its target: 1, by api1: 1; 500 (2 times); ")
     assert line.endswith("; 1 other kinds")
+
+
+@pytest.mark.parametrize(("queries", "fault"), [(0, "no query"), (LINKS, ""), (LINKS + 1, "51")])
+def test_links_that_no_cache_knew_cost_a_query_each_and_not_none(queries: int, fault: str) -> None:
+    figures = Figures(
+        unit="database queries",
+        headline="queries",
+        samples={"queries": [queries], "right_redirects": [REDIRECTS]},
+        attempts=REDIRECTS,
+        seed=1,
+    )
+    if not fault:
+        CacheAside().judge(figures)
+        return
+    with pytest.raises(AssertionError, match=fault):
+        CacheAside().judge(figures)
+
+
+@pytest.mark.parametrize(
+    ("bodies", "fault"),
+    [
+        ([b'{"code": "abc"}'], ""),
+        ([b'{"code": "abc"}', b'{"code": "xyz"}'], "seen codes"),
+        ([b"{}"], "for everybody"),
+        ([b'{"code": "abc"}', b"{}"], "for everybody"),
+    ],
+)
+def test_answers_that_name_no_link_are_not_one_link(
+    monkeypatch: pytest.MonkeyPatch, bodies: list[bytes], fault: str
+) -> None:
+    async def ask(_door: str, requests: Sequence[Request], *_: object, **__: object) -> list[Ended]:
+        return [_ended(201, body) for _, body in zip(requests, cycle(bodies), strict=False)]
+
+    monkeypatch.setattr(once, "ask", ask)
+    figures = asyncio.run(once.OneLink().measure(Lab(url="http://127.0.0.1:1"), Mechanism.ON))
+    if not fault:
+        once.OneLink().judge(figures)
+        return
+    with pytest.raises(AssertionError, match=fault):
+        once.OneLink().judge(figures)
