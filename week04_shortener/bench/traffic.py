@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -70,8 +70,3 @@ def _fields(request: Request) -> str:
 def _lua(text: str) -> str:
     """A string of Lua; JSON's form is one for printable ASCII."""
     return json.dumps(text)
-
-
-def forever(requests: Sequence[Request]) -> Iterator[Request]:
-    while True:
-        yield from requests
