@@ -50,7 +50,7 @@ def test_after_a_sigkill_the_path_works_again_and_nothing_is_lost(
     eventually(f"{victim} runs", lambda: _state(lab, victim) == State.RUNNING)
 
 
-@pytest.mark.parametrize("victim", ["valkey", "kafka", "consumer", "forwarder1", "api1"])
+@pytest.mark.parametrize("victim", ["valkey", "kafka", "consumer", "forwarder1", "relay", "api1"])
 def test_while_it_is_dead_links_still_redirect(
     door: FrontDoor, lab: LocalEngine, victim: str
 ) -> None:

@@ -18,6 +18,8 @@ from week04_shortener.clicks.event import Click, encode
 from week04_shortener.clicks.forwarder import Forwarder, ForwarderMetrics
 from week04_shortener.kafka import KafkaUnavailable, Record
 
+LONG_S = 30.0
+
 segments = st.lists(st.integers(1, 30), unique=True).map(sorted)
 cursors = st.builds(Cursor, st.integers(0, 31), st.integers(0, 1000))
 
@@ -277,7 +279,7 @@ def test_runs_through_an_outage_until_it_is_stopped(setting: Setting) -> None:
     async def scenario() -> None:
         stop = asyncio.Event()
         running = asyncio.create_task(forwarder.run(stop))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LONG_S):
             while not setting.broker.taken:  # noqa: ASYNC110  (what is waited for has no event)
                 await asyncio.sleep(0.005)
             stop.set()

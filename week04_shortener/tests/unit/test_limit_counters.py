@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import socket
-import time
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -46,7 +45,7 @@ async def test_a_dead_valkey_is_said_once_and_limits_go_on() -> None:
         await limiter.close()
 
 
-async def test_a_silent_valkey_costs_its_time_limit_a_few_times_only() -> None:
+async def test_a_silent_valkey_is_asked_a_few_times_only() -> None:
     open_connections: list[asyncio.StreamWriter] = []
 
     async def silence(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -54,15 +53,11 @@ async def test_a_silent_valkey_costs_its_time_limit_a_few_times_only() -> None:
 
     server = await asyncio.start_server(silence, "127.0.0.1", 0)
     counters, _registry = counters_at(server.sockets[0].getsockname()[1])
-    spent_s = []
     for _ in range(53):
-        began_s = time.perf_counter()
         with pytest.raises(CountersUnavailable):
             await counters.take("a", POLICY, 1)
-        spent_s.append(time.perf_counter() - began_s)
-    assert min(spent_s[:3]) >= TIMEOUT_S * 0.9
-    assert sum(spent_s[3:]) < 50 * TIMEOUT_S * 0.9, "asked all the same"
-    assert len(open_connections) <= 3
+    # A connection on which nothing came in time is not used again.
+    assert 1 <= len(open_connections) <= 3, "asked all the same"
     await counters.close()
     server.close()
     for writer in open_connections:
