@@ -10,6 +10,7 @@ takes its place: a client that reads slowly gets fewer events, not older ones, a
 """
 
 import asyncio
+import contextvars
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from starlette.types import Receive, Scope, Send
 
 from infra.service.problems import Problem, problem_response
 from week04_shortener.callers import Caller
+from week04_shortener.links import is_code_or_alias
 from week04_shortener.storage.database import DatabaseUnavailable
 
 POLL_S: Final = 0.5
@@ -160,7 +162,10 @@ class Board:
         self._watchers.add(watcher)
         self._metrics.streams.inc()
         if self._poller is None:
-            self._poller = asyncio.create_task(self._poll(), name="live counters")
+            # Not in the context of whoever came first: what it logs is no request's.
+            self._poller = asyncio.create_task(
+                self._poll(), name="live counters", context=contextvars.Context()
+            )
         return watcher
 
     def leave(self, watcher: Watcher) -> None:
@@ -294,7 +299,9 @@ def add_live(app: FastAPI, live: Live, problems: Mapping[int | str, dict[str, An
 
     async def stream(request: Request, codes: Collection[str]) -> Response:
         caller = await live.caller_of(request)
-        theirs = await live.links.owned(codes, owner_id=caller.owner_id)
+        # Nothing else is looked up: what a path may hold, a NUL, PostgreSQL's text may not.
+        codes = [code for code in codes if is_code_or_alias(code)]
+        theirs = await live.links.owned(codes, owner_id=caller.owner_id) if codes else None
         if not theirs:
             raise Problem(404, "You have no link with this code.")
         # Of several the others are left out: one that was deleted elsewhere stops no counter.

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.requests import HTTPConnection
@@ -31,8 +32,10 @@ class Counts:
         self.clicks = {"abc": 1, "xyz": 0}
         self.asked: list[frozenset[str]] = []
         self.failure: Exception | None = None
+        self.context: dict[str, Any] = {}
 
     async def totals(self, codes: Collection[str]) -> dict[str, int]:
+        self.context = structlog.contextvars.get_contextvars()
         self.asked.append(frozenset(codes))
         if self.failure is not None:
             raise self.failure
@@ -151,6 +154,15 @@ async def test_nobody_is_asked_while_nobody_watches(
     await gone(again)
 
 
+async def test_the_poller_is_nobodys_request(board: Board, counts: Counts) -> None:
+    """It goes on for others, so what it logs must not bear the id of who came first."""
+    with structlog.contextvars.bound_contextvars(request_id="first"):
+        client = Client(EventStream(board, ["abc"]))
+    await client.until(lambda client: bool(client.events))
+    assert counts.context == {}
+    await gone(client)
+
+
 async def test_a_slow_reader_gets_the_newest_count_and_not_all_of_them(board: Board) -> None:
     watcher = board.join(["abc"])
     assert watcher is not None
@@ -247,6 +259,8 @@ class Links:
     """Owner 7 has abc and xyz; nobody has open."""
 
     async def owned(self, codes: Collection[str], *, owner_id: int | None) -> set[str]:
+        if any("\0" in code for code in codes):
+            raise ValueError("PostgreSQL's text takes no NUL")
         return set(codes) & ({"abc", "xyz"} if owner_id == 7 else {"open"})
 
 
@@ -287,6 +301,7 @@ async def test_the_owner_may_watch(http: httpx.AsyncClient, path: str) -> None:
     [
         ("/api/v1/links/abc/live", None, 404),
         ("/api/v1/links/open/live", "Bearer seven", 404),
+        ("/api/v1/links/%00ab/live", "Bearer seven", 404),
         ("/api/v1/live?codes=open,none", "Bearer seven", 404),
         ("/api/v1/live?codes=abc", "Bearer eight", 401),
         ("/api/v1/live", "Bearer seven", 422),
