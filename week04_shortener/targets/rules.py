@@ -66,7 +66,10 @@ def accept(url: str, rules: TargetRules) -> str:
     if not isinstance(host, IPv4):
         return accepted
     netloc = str(host) if parts.port is None else f"{host}:{parts.port}"
-    return urlunsplit((parts.scheme, netloc, parts.path, parts.query, parts.fragment))
+    written_out = urlunsplit((parts.scheme, netloc, parts.path, parts.query, parts.fragment))
+    if len(written_out) > rules.max_chars:
+        raise BadUrl(f"the URL has more than {rules.max_chars} characters once written out")
+    return written_out
 
 
 def _refuse_inside(host: Host) -> None:

@@ -223,6 +223,15 @@ def test_accepted(url: str, kept: str) -> None:
     assert accept(kept, RULES) == kept
 
 
+def test_an_address_written_out_may_be_too_long() -> None:
+    """http://8.8/ is http://8.0.0.8/, four characters more."""
+    rules = TargetRules(max_chars=32, own=own_host("https://sho.rt"))
+    fits = "http://8.8/" + "x" * 17
+    assert accept(fits, rules) == "http://8.0.0.8/" + "x" * 17
+    with pytest.raises(BadUrl, match="more than 32 characters"):
+        accept(fits + "x", rules)
+
+
 def test_a_global_address_within_ipv6_is_accepted() -> None:
     # Python 3.13 writes it the other way; both are the same 128 bits.
     kept = accept("http://[::FFFF:8.8.8.8]/", RULES)
