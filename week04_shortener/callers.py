@@ -32,6 +32,9 @@ NO_ADDRESS: Final = "unknown"
 MAX_HOPS: Final = 16
 """Entries of ``X-Forwarded-For`` that are looked at; a chain of our own proxies is short."""
 
+MAX_REMEMBERED_BYTES: Final = 256
+"""A longer ``X-Forwarded-For`` is read each time: what is remembered has a limit, 2 MiB."""
+
 KEY_CACHE_S: Final = 5.0
 """How long an answer about a key is believed: so long, at most, a revoked key works on."""
 MAX_CACHED_KEYS: Final = 10_000
@@ -55,10 +58,13 @@ def client_address(scope: Scope, trusted: Sequence[Network]) -> str:
     client = scope.get("client")
     if client is None:
         return NO_ADDRESS
-    forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    if not forwarded:
+    forwarded = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")
+    networks = tuple(trusted)
+    if not forwarded or not _is_trusted_peer(client[0], networks):
         return _normal(client[0])
-    return _behind(client[0], b",".join(forwarded), tuple(trusted))
+    if len(forwarded) > MAX_REMEMBERED_BYTES:
+        return _behind.__wrapped__(client[0], forwarded, networks)
+    return _behind(client[0], forwarded, networks)
 
 
 def neighbourhood(address: str) -> str:
@@ -197,8 +203,7 @@ def _unauthorized(detail: str, error: str | None) -> Problem:
 # Kept by the process only: most requests come over a few connections from the same places.
 @lru_cache(maxsize=4096)
 def _behind(peer: str, forwarded: bytes, trusted: tuple[Network, ...]) -> str:
-    if not _is_trusted(_address(peer), trusted):
-        return _normal(peer)
+    """Whom `forwarded` names, which a proxy of ours at `peer` has sent."""
     found = _normal(peer)
     for entry in reversed(forwarded.decode("latin-1").rsplit(",", MAX_HOPS)[-MAX_HOPS:]):
         address = _address(entry.strip(" \t"))
@@ -208,6 +213,11 @@ def _behind(peer: str, forwarded: bytes, trusted: tuple[Network, ...]) -> str:
         if not _is_trusted(address, trusted):
             break
     return found
+
+
+@lru_cache(maxsize=4096)
+def _is_trusted_peer(peer: str, trusted: tuple[Network, ...]) -> bool:
+    return _is_trusted(_address(peer), trusted)
 
 
 def _is_trusted(address: Address | None, trusted: tuple[Network, ...]) -> bool:

@@ -17,6 +17,7 @@ from week04_shortener.callers import (
     NO_ADDRESS,
     Caller,
     Callers,
+    _behind,
     client_address,
     hash_of_key,
 )
@@ -89,6 +90,17 @@ def test_peers_without_an_ip_address_are_taken_as_they_are() -> None:
     assert forwarded("192.0.2.1", client=None) == NO_ADDRESS
     assert forwarded("192.0.2.1", client=("testclient", 1)) == "testclient"
     assert forwarded(client=("testclient", 1)) == "testclient"
+
+
+def test_what_a_stranger_claims_is_not_remembered() -> None:
+    """Thousands of headers as long as a server takes them would be hundreds of megabytes."""
+    _behind.cache_clear()
+    for number in range(100):
+        forwarded(f"192.0.2.{number}" + " " * 8000)
+        forwarded(f"192.0.2.{number}", client=("203.0.113.9", 5))
+    assert _behind.cache_info().currsize == 0
+    assert forwarded("192.0.2.1") == "192.0.2.1"
+    assert _behind.cache_info().currsize == 1
 
 
 def test_only_so_many_hops_are_looked_at() -> None:
