@@ -16,6 +16,8 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from infra.service.requests import Network
 from infra.service.settings import ServiceSettings
 from week04_shortener.codes import Codec
+from week04_shortener.targets.rules import own_host
+from week04_shortener.targets.urls import accept
 
 
 def _split(value: object) -> object:
@@ -29,8 +31,13 @@ def _postgres(value: SecretStr) -> SecretStr:
 
 
 def _valkey(value: SecretStr) -> SecretStr:
-    if urlsplit(value.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in ("redis", "rediss", "unix"):
         raise ValueError("not a redis:// address")
+    try:
+        _ = parts.port
+    except ValueError:  # its own words show the value
+        raise ValueError("the port is no number from 0 to 65535") from None
     return value
 
 
@@ -49,8 +56,14 @@ def _base_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
         raise ValueError("not an http:// or https:// address")
+    if not value.isascii():  # it goes into headers
+        raise ValueError("not ASCII")
+    accept(value, max_chars=MAX_BASE_URL_CHARS)
+    own_host(value)
     return value.rstrip("/")
 
+
+MAX_BASE_URL_CHARS = 1024
 
 SEGMENT_DAYS = 0.25
 """Kafka removes whole segments, which are no older than this when the next one begins: a message
@@ -291,7 +304,7 @@ class Settings(ServiceSettings):
     def _fit_together(self) -> Self:
         if self.retry_first_s > self.retry_most_s:
             raise ValueError("SHORTENER_RETRY_FIRST_S must not exceed SHORTENER_RETRY_MOST_S")
-        # `cache.Lifetimes.fill_limit_s` leaves this half of it to a write that is under way.
+        # `cache.aside.Lifetimes.fill_limit_s` leaves this half of it to a write that is under way.
         shortest_s = min(self.cache_ttl_s, self.cache_negative_ttl_s) * (1 - self.cache_ttl_jitter)
         if self.cache_timeout_s > shortest_s / 2:
             raise ValueError(
