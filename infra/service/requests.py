@@ -119,11 +119,16 @@ def route_template(scope: Scope) -> str:
 
 
 def peer_in(client: tuple[str, int] | None, networks: Sequence[Network]) -> bool:
-    """Whether the peer's address lies in one of `networks`; unix sockets have no address."""
+    """Whether the peer's address lies in one of `networks`; unix sockets have no address.
+
+    An IPv4 address written as IPv6 (``::ffff:192.0.2.1``) is that IPv4 address.
+    """
     if client is None:
         return False
     try:
         address = ipaddress.ip_address(client[0])
     except ValueError:
         return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
     return any(address in network for network in networks)

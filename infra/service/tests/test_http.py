@@ -110,6 +110,14 @@ async def test_id_of_a_trusted_proxy_is_kept() -> None:
     assert response.headers["x-replica"] == "r1"
 
 
+async def test_a_proxy_that_is_heard_through_ipv6_is_the_same_proxy() -> None:
+    """So a socket for both families names an IPv4 peer (RFC 4291 section 2.5.5.2)."""
+    app, _ = make_app(trusted=("192.0.2.0/24",))
+    async with client(app, "::ffff:192.0.2.7") as http:
+        response = await http.get("/lamps/a", headers={"X-Request-ID": ID})
+    assert response.headers["x-request-id"] == ID
+
+
 @pytest.mark.parametrize(
     ("peer", "given"),
     [
