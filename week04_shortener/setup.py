@@ -1,4 +1,4 @@
-"""Prepares the servers: the database's schema and Kafka's topic. Can be run again at any time."""
+"""Brings the database's schema up to date. Can be run again at any time."""
 
 from pathlib import Path
 

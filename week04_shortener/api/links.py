@@ -30,7 +30,6 @@ router = APIRouter(prefix=PREFIX, tags=["links"], route_class=StrictRoute)
 
 _STRING: Final = {"schema": {"type": "string"}}
 _ETAG: Final = {"ETag": {"description": "the link's version, for If-Match", **_STRING}}
-_PATCH_TYPES: Final = ("application/merge-patch+json", "application/json")
 
 # Without examples: the page at /docs would fill them in, and the second try be refused.
 IdempotencyKey = Annotated[

@@ -17,7 +17,7 @@ from week04_shortener.storage.keys import ApiKey
 
 
 class Links(Protocol):
-    """The links, as `store.LinkStore` has them; every method raises `DatabaseUnavailable`."""
+    """The links, `storage.store.LinkStore`; every method raises `DatabaseUnavailable`."""
 
     async def link_of(self, code: str) -> Link | None: ...
     async def create(

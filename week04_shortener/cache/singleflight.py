@@ -5,7 +5,7 @@ asks the database; with it, one does and the others wait for its answer. It work
 process: N replicas ask the database N times at most, and `lease` makes that once.
 
 Whoever joins gets what was asked for before they came. How old that may be is for them to judge:
-see `cache.Dated`.
+see `aside.Dated`.
 """
 
 import asyncio
