@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.contest import publish
 from benchmarks.contest.results import Bench, Cell, Round
 from benchmarks.measurement import Environment
-from week04_shortener.bench.about import BASELINE, FLOOR, OURS, side_by_side
+from infra.bootstrap import clone_root
+from week04_shortener.bench.about import BASELINE, CONTEST, FLOOR, OURS, side_by_side
 from week04_shortener.bench.stands import DIRECT, PROXIED, Contestant, with_others
 from week04_shortener.bench.traffic import DIFFERENT, script, visits
 from week04_shortener.checks.traffic import Link
@@ -72,3 +74,7 @@ def test_everybody_who_takes_part_is_a_service(contestants: tuple[Contestant, ..
     for one in contestants:
         named = {one.door, *sum((*one.serving.values(), *one.behind.values()), ())}
         assert named <= set(with_others.names)
+
+
+def test_results_report_and_readme_are_of_one_run() -> None:
+    assert publish.held_together(CONTEST, clone_root()) == []
