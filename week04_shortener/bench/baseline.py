@@ -1,7 +1,7 @@
 """The same redirect as most would write it: FastAPI, uvicorn, redis, asyncpg, and nothing else.
 
-No click is recorded, nothing is limited, nobody is asked at once: what it does not do is the point
-of the comparison, and is said beside the figures.
+No click is recorded, nothing is limited, a herd is not held back, a dead Valkey is an error: what
+it does not do is the point of the comparison, and is said beside the figures.
 """
 
 from __future__ import annotations

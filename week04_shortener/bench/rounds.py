@@ -15,6 +15,7 @@ from benchmarks.contest.loads import Load, closed, open_loop
 from benchmarks.contest.results import Cell, Round
 from benchmarks.contest.rounds import Depth, Say, interleaved
 from infra.lab.engines.local.engine import LocalEngine
+from infra.lab.errors import LabError
 from week04_shortener.bench.stands import Contestant
 from week04_shortener.checks.inside import drained
 from week04_shortener.checks.stands import WEEK
@@ -78,12 +79,17 @@ class Bench:
 
 
 def cpu_s(engine: LocalEngine, parts: Mapping[str, tuple[str, ...]]) -> dict[str, float]:
-    """Processor time so far of each part, with all processes of its services."""
+    """Processor time so far of each part, with all processes of its services.
+
+    LabError where one does not run.
+    """
     pids = {row.name: row.pid for row in engine.status()}
-    return {part: sum(_tree_s(pids[name]) for name in names) for part, names in parts.items()}
+    return {part: sum(_tree_s(name, pids[name]) for name in names) for part, names in parts.items()}
 
 
-def _tree_s(pid: int | None) -> float:
+def _tree_s(name: str, pid: int | None) -> float:
+    if pid is None:  # psutil would take that for this process
+        raise LabError(f"{name} does not run any more: its log says why")
     process = psutil.Process(pid)
     times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
     # A child that has ended is in its parent's time for children, PostgreSQL's backends are such.
