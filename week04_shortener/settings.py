@@ -5,6 +5,7 @@ of the week take the same set, so that one environment starts any of them.
 """
 
 import ipaddress
+import re
 import socket
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -19,14 +20,20 @@ from week04_shortener.codes import Codec
 from week04_shortener.targets.rules import own_host
 from week04_shortener.targets.urls import accept
 
+_HOST_PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:[0-9]{1,5})?")
+"""One of PostgreSQL's hosts (its manual, section 32.1.1.2): either part may be missing."""
+
 
 def _split(value: object) -> object:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
 def _postgres(value: SecretStr) -> SecretStr:
-    if urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in ("postgresql", "postgres"):
         raise ValueError("not a postgresql:// address")
+    if not all(map(_HOST_PORT.fullmatch, parts.netloc.rpartition("@")[2].split(","))):
+        raise ValueError("a port is no number, or a password has / ? # and not %2F %3F %23")
     return value
 
 

@@ -59,6 +59,8 @@ def test_each_needed_one_is_missed(
         ("PUBLIC_BASE_URL", "http://x:hunter2"), ("PUBLIC_BASE_URL", "http://a:hunter2@x"),
         ("PUBLIC_BASE_URL", "http://ä.example"), ("PUBLIC_BASE_URL", "http://x/ä"),
         ("PUBLIC_BASE_URL", "http://[::1"), ("VALKEY_URL", "redis://x:hunter2"),
+        ("DATABASE_URL", "postgresql://x:hunter2/y"), ("DATABASE_URL", "postgresql://u:hunter2/@x"),
+        ("DATABASE_URL", "postgresql://x:1,y:hunter2/z"),
         ("CODE_KEY", "hunter2"), ("CODE_KEY", "x" * 65), ("CODE_KEY", "ä" * 33), ("REPLICA", "a b"),
         ("ADMIN_PORT", "65536"), ("ADMIN_PORT", "http"), ("TRUSTED_PROXIES", "localhost"),
         ("TRUSTED_PROXIES", "10.0.0.1/8"), ("CACHE_TTL_S", "0"), ("CACHE_TTL_S", "nan"),
@@ -73,6 +75,20 @@ def test_wrong_values_are_named_and_not_shown(
     line = refused(capsys)
     assert f"SHORTENER_{name} is refused" in line
     assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///db?host=/run/postgresql",
+        "postgresql://u:p:w@[::1]:5432/db",
+        "postgres://u@a:5432,b.example,c:5433/db",
+        "postgresql://u@%2Frun%2Fpostgresql/db",
+    ],
+)
+def test_every_form_of_a_database_address(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHORTENER_DATABASE_URL", url)
+    assert load_settings(Settings).database_url.get_secret_value() == url
 
 
 def test_settings_that_contradict_each_other(
