@@ -68,7 +68,7 @@ def test_looking_is_not_clicking(door: FrontDoor) -> None:
 
 
 def test_both_replicas_answer(door: FrontDoor) -> None:
-    """nginx leaves a replica that failed it alone for 10 s (`fail_timeout`), so this may wait."""
+    """nginx leaves a replica that failed it alone for a second (`fail_timeout`): this may wait."""
     code = door.new_code(URL)
     seen: set[str] = set()
 
