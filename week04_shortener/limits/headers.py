@@ -13,6 +13,9 @@ from infra.service.problems import Problem
 from week04_shortener.limits.algorithms import SECOND_US, Policy
 from week04_shortener.limits.limiter import Verdict
 
+VERDICTS: Final = "rate_limit_verdicts"
+"""Where in the state of a request's scope the verdicts are that its answer will tell."""
+
 QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 """The draft's problem type, and below the title it is to be registered with."""
 QUOTA_EXCEEDED_TITLE: Final = "Quota Exceeded"

@@ -10,7 +10,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.service.problems import problem_response
-from week04_shortener.limits.headers import rate_limit_fields, refusal
+from week04_shortener.limits.headers import VERDICTS, rate_limit_fields, refusal
 from week04_shortener.limits.limiter import Verdict
 
 
@@ -46,12 +46,13 @@ class RateLimitMiddleware:
             )
             await response(scope, receive, send)
             return
-        fields = rate_limit_fields(verdicts)
+        # The route may charge more, and note that there: told is how things stand at the end.
+        scope.setdefault("state", {})[VERDICTS] = verdicts
 
         async def send_with_fields(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for field, value in fields.items():
+                for field, value in rate_limit_fields(verdicts).items():
                     headers.setdefault(field, value)
             await send(message)
 

@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from week04_shortener.callers import hash_of_key, neighbourhood
 from week04_shortener.limits.algorithms import SECOND_US, SlidingWindow, TokenBucket
-from week04_shortener.limits.headers import refusal
+from week04_shortener.limits.headers import VERDICTS, refusal
 from week04_shortener.limits.limiter import Take, Verdict
 from week04_shortener.settings import Settings
 
@@ -95,6 +95,9 @@ class RequestLimits:
         verdicts = await self._limiter.take_all([take for take in bounded if take[2] > 0])
         if verdicts and not verdicts[-1].allowed:
             raise refusal(verdicts)
+        now = {verdict.policy: verdict for verdict in verdicts}
+        told: list[Verdict] = request.scope.get("state", {}).get(VERDICTS, [])
+        told[:] = [now.get(verdict.policy, verdict) for verdict in told]
 
     def _writes(self, scope: Scope, cost: int) -> list[Take]:
         takes: list[Take] = [(self._subject(scope), self._rules.writes, cost)]

@@ -275,6 +275,12 @@ async def test_an_allowed_answer_tells_how_things_stand() -> None:
     assert answer.headers["ratelimit"] == '"writes";r=99;t=1, "key-writes";r=99;t=60'
 
 
+async def test_what_is_charged_further_is_told_as_well() -> None:
+    api = Api(rules(key_writes=1))  # the half of one is none: nothing more is charged to the key
+    answer = await api.send("POST", "/api/v1/links/bulk?more=9", Authorization="Bearer KEY")
+    assert answer.headers["ratelimit"] == '"writes";r=90;t=1, "key-writes";r=0;t=60'
+
+
 async def test_a_key_has_its_own_limit_wherever_it_is_used_from() -> None:
     api = Api(rules(key_writes=2))
     for last in range(4):
