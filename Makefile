@@ -106,7 +106,8 @@ endif
 #|2   logs         of all services, or SERVICE=name; FOLLOW=1 goes on
 #|2   run          one of the week's own commands on what runs: ARGS="dead-letters list"
 #|2   test         the week's tests
-#|2   check        measure the week's claims and their controls; DEEP=1 with all repetitions
+#|2   check        measure the week's claims and their controls; DEEP=1 with all repetitions;
+#|2                ARGS="NAME ..." only some
 #|2   starter      a service for you to fill in, judged by check TARGET=...: ARGS=../my-service
 #|2   bench        measure the week's speed beside others'; ARGS=--quick for a first look
 #|2   clean        stop and erase the week's data, after asking; YES=1 does not ask

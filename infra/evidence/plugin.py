@@ -48,6 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("evidence", "claims and controls")
     group.addoption("--deep", action="store_true", help="all seeds and repetitions of each claim")
     group.addoption("--seed", type=int, help="this seed in place of the claims' own")
+    group.addoption("--claim", action="append", default=[], help="only this one; may be repeated")
     group.addoption("--target", metavar="URL", help="somebody's own service, without controls")
     group.addoption("--target-dsn", metavar="DSN", help="its PostgreSQL, for claims that read it")
     group.addoption("--results", metavar="DIR", help="folder for the results (default: lab home)")
@@ -129,13 +130,36 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ClaimFile 
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     claims = _claims(items)
     for item in claims:
         others = [one for one in claims if one.declared.id == item.declared.id and one != item]
         if others:
             where = ", ".join(f"{one.path.name}:{one.claim.__name__}" for one in others)
             item.problems += (f"another claim has this id: {where}",)
+    _choose(config, items)
+
+
+def _choose(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Only the claims that were named. UsageError in one line for a name that none has."""
+    names: list[str] = config.getoption("--claim")
+    if not names:
+        return
+    ids = [item.declared.id for item in _claims(items)]
+    for name in names:
+        if not any(is_named(one, name) for one in ids):
+            raise pytest.UsageError(f"there is no claim {name!r}: claims are {', '.join(ids)}")
+    chosen = [
+        item for item in _claims(items) if any(is_named(item.declared.id, one) for one in names)
+    ]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
+def is_named(claim_id: str, name: str) -> bool:
+    """Whether `w04.herd.in-process` is meant by `herd`, `w04.herd` or its whole name."""
+    short = claim_id.partition(".")[2]
+    return any(one == name or one.startswith(f"{name}.") for one in (claim_id, short))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

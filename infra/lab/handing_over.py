@@ -40,6 +40,9 @@ def _add_test_and_check(app: typer.Typer, week: str) -> None:
 
     @app.command()
     def check(
+        claims: Annotated[
+            list[str] | None, typer.Argument(help="Only these, such as `herd`; all by default.")
+        ] = None,
         deep: Annotated[bool, typer.Option("--deep", help="All seeds and repetitions.")] = False,
         seed: Annotated[int | None, typer.Option(envvar="SEED", help="Repeat one.")] = None,
         target: Annotated[
@@ -53,7 +56,14 @@ def _add_test_and_check(app: typer.Typer, week: str) -> None:
         from infra.evidence.run import run_checks  # pytest comes with the development lock
 
         package = packages(clone_root())[week]
-        status = run_checks(package, deep=deep, seed=seed, target=target, target_dsn=target_dsn)
+        status = run_checks(
+            package,
+            deep=deep,
+            seed=seed,
+            target=target,
+            target_dsn=target_dsn,
+            claims=claims or (),
+        )
         raise typer.Exit(status)
 
 

@@ -35,13 +35,11 @@ Take = tuple[str, Policy, int]
 class Verdict:
     """What became of a take, for whoever must answer it.
 
-    `limit` is the most that can ever be taken at once, `remaining` what could be taken now,
-    `reset_s` the seconds until that grows, `retry_after_s` the seconds until a refused take may
-    succeed, 0 when it was allowed.
+    `remaining` is what could be taken now, `reset_s` the seconds until that grows, `retry_after_s`
+    the seconds until a refused take may succeed, 0 when it was allowed.
     """
 
     allowed: bool
-    limit: int
     remaining: int
     reset_s: float
     retry_after_s: float
@@ -134,7 +132,6 @@ class Limiter:
         self._metrics.takes.labels(policy.name, verdict, by).inc()
         return Verdict(
             decision.allowed,
-            policy.quota,
             decision.remaining,
             decision.reset_us / SECOND_US,
             decision.retry_us / SECOND_US,

@@ -91,6 +91,21 @@ def test_a_target_that_does_not_answer_is_one_clear_line_before_anything_is_meas
             run_checks("week01_http_server", target=target)
 
 
+def test_only_the_claims_that_are_named_are_measured(workshop: Workshop, clone: Path) -> None:
+    for other in ("w04.herd.alone", "w04.other"):
+        workshop.claim(id=other)
+    done = _in_a_process(clone, claims=["herd"], deep=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = workshop.result("deep")
+    assert {one["id"] for one in result["claims"]} == {"w04.herd", "w04.herd.alone"}
+    assert result["complete"] is False, "what is not whole must not be published"
+
+    done = _in_a_process(clone, claims=["w04.other", "herds"])
+    assert done.returncode == 2
+    assert "there is no claim 'herds': claims are " in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
 def test_an_interrupt_returns_130_and_the_run_is_not_complete(
     workshop: Workshop, clone: Path
 ) -> None:

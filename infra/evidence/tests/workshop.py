@@ -60,7 +60,7 @@ class Workshop:
         verdict = "\n".join(f"        {line}" for line in judge.splitlines())
         text += f"""{before}
 @claim({id!r}, mechanism="single flight", unit="queries", {declared})
-class {name or id.partition(".")[2].title()}:
+class {name or id.partition(".")[2].title().replace(".", "")}:
     '''A hundred misses ask once.'''
     async def measure(self, lab, mechanism):
 {body}

@@ -78,7 +78,7 @@ async def test_a_name_may_take_its_quota_and_others_theirs() -> None:
     verdicts = [await site.limiter.take("192.0.2.1", BUCKET) for _ in range(4)]
     assert [verdict.allowed for verdict in verdicts] == [True, True, True, False]
     assert [verdict.remaining for verdict in verdicts] == [2, 1, 0, 0]
-    assert verdicts[-1].limit == 3
+    assert verdicts[-1].policy.quota == 3
     assert verdicts[-1].retry_after_s == 1.0
     assert (await site.limiter.take("192.0.2.2", BUCKET)).allowed
     site.clock.us += SECOND_US
@@ -176,7 +176,6 @@ def test_ipv6_is_limited_by_network() -> None:
 def verdict(policy: Policy, allowed: bool, **times: float) -> Verdict:
     return Verdict(
         allowed,
-        policy.quota,
         int(times.get("remaining", 0)),
         times.get("reset_s", 0.0),
         times.get("retry_after_s", 0.0),
