@@ -101,7 +101,8 @@ class CrashMiddleware:
     """Turns an exception nobody expected into a 500 problem; its trace goes to the log only.
 
     Once the response has begun it cannot be replaced: the exception goes on to the server, which
-    cuts the connection, so that the client cannot take half a body for a whole one.
+    cuts the connection, so that the client cannot take half a body for a whole one. So does what
+    comes of a client that has left: `send` raises an OSError then (ASGI), and nothing has crashed.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -112,16 +113,22 @@ class CrashMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
+        started = gone = False
 
         async def watch(message: Message) -> None:
-            nonlocal started
+            nonlocal started, gone
             started = started or message["type"] == "http.response.start"
-            await send(message)
+            try:
+                await send(message)
+            except OSError:
+                gone = True
+                raise
 
         try:
             await self._app(scope, receive, watch)
         except Exception:
+            if gone:
+                raise
             self._log.exception("request crashed", method=scope["method"], path=scope["path"])
             if started:
                 raise

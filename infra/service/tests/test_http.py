@@ -18,8 +18,9 @@ from prometheus_client import (
     generate_latest,
 )
 from pydantic import BaseModel
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
+from starlette.types import Message
 from structlog.testing import capture_logs
 
 from infra.service.health import Check
@@ -309,6 +310,32 @@ async def test_crash_in_mid_response_reaches_the_server() -> None:
     async with httpx.AsyncClient(transport=transport, base_url="http://lamp") as http:
         with pytest.raises(RuntimeError, match="in the middle"):
             await http.get("/cut")
+
+
+async def test_a_client_that_has_left_is_no_crash() -> None:
+    """ASGI's HTTP format, "Disconnected Client": `send` raises an OSError then."""
+    app, _ = make_app()
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(_message: Message) -> None:
+        raise BrokenPipeError("the client is gone")
+
+    for path in ("/lamps/a", "/cut"):
+        scope: dict[str, Any] = {
+            "type": "http",
+            "asgi": {"spec_version": "2.4"},
+            "method": "GET",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": [],
+            "client": None,
+        }
+        with capture_logs() as logs, pytest.raises((OSError, ClientDisconnect)):
+            await app(scope, receive, send)
+        assert [log["event"] for log in logs] == ["request"]
 
 
 @pytest.mark.parametrize("chunked", [True, False])
