@@ -78,7 +78,8 @@ class Forwarder:
         self._pace = pace
         self._log = structlog.get_logger()
         self._lock_fd = clicklog.lock_directory(directory, "forwarder")
-        self._cursor = self._remembered()
+        self._cursor = self._saved = self._remembered()
+        self._save_fails = False
         metrics.backlog.set_function(self.backlog_bytes)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -99,11 +100,12 @@ class Forwarder:
         """Forward one piece of the log; False when there is nothing new."""
         piece = self._read()
         if piece.after == self._cursor:
+            self._save_cursor()
             return False
         if piece.records:
             await self._sender.send(piece.records)
-        cursor.save(self._directory, piece.after)
         self._cursor = piece.after
+        self._save_cursor()
         self._metrics.sent.inc(len(piece.records))
         if piece.damaged:
             self._metrics.damaged.inc(piece.damaged)
@@ -134,6 +136,26 @@ class Forwarder:
         if chunk.closed:
             after = cursor.following(after, segments)
         return Piece(records, parsed.damaged + refused, after)
+
+    def _save_cursor(self) -> None:
+        """Save the cursor, if it has moved since.
+
+        A disk that is full of clicks would refuse it, and only going on makes room: segments are
+        removed once they were read. Until it can be saved, a crash sends clicks again.
+        """
+        if self._cursor == self._saved:
+            return
+        try:
+            cursor.save(self._directory, self._cursor)
+        except OSError as error:
+            if not self._save_fails:
+                self._log.error("how far clicks were forwarded is not saved", error=brief(error))
+            self._save_fails = True
+            return
+        self._saved = self._cursor
+        if self._save_fails:
+            self._log.info("how far clicks were forwarded is saved again")
+        self._save_fails = False
 
     def _remembered(self) -> Cursor:
         try:

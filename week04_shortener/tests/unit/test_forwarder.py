@@ -1,6 +1,7 @@
 """The cursor moves after the acknowledgement: nothing is lost, whatever is lost on the way."""
 
 import asyncio
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from infra.service.lifecycle import CannotStart, Stopped
 from infra.service.retry import Pace
@@ -198,6 +200,45 @@ def test_a_lost_acknowledgement_makes_a_duplicate_and_no_loss(setting: Setting) 
     setting.restart()
     setting.drain()
     assert setting.broker.taken == [click(1), click(1)]
+
+
+def test_a_full_disk_is_made_room_on(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be written until a segment goes, and none went until the cursor was written."""
+    for segment, number in ((1, 1), (2, 2), (3, 3)):
+        setting.add(segment, click(number))
+    save = cursor.save
+
+    def save_if_there_is_room(directory: Path, at: Cursor) -> None:
+        if clicklog.segment_path(directory, 1).exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(directory, at)
+
+    monkeypatch.setattr(cursor, "save", save_if_there_is_room)
+    setting.restart()
+    setting.drain()
+    setting.restart()
+    setting.drain()
+    assert setting.broker.taken == [click(1), click(2), click(3)]
+    assert clicklog.list_segments(setting.directory) == [3]
+
+
+def test_a_place_that_could_not_be_written_is_written_later(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(_directory: Path, _at: Cursor) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    setting.add(1, click(1))
+    setting.restart()
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr(cursor, "save", save)
+        setting.drain()
+        setting.drain()
+    assert [log["log_level"] for log in logs] == ["error"]
+    setting.drain()  # though nothing is new
+    setting.restart()
+    setting.drain()
+    assert setting.broker.taken == [click(1)]
 
 
 def test_damage_is_counted_and_passed(setting: Setting) -> None:
