@@ -28,8 +28,9 @@ class ProblemDocument(BaseModel):
 MEANINGS: Final = {
     400: "The request is malformed: no JSON, or a header that cannot be read.",
     401: "An API key is needed, or the one sent is unknown or was revoked.",
-    403: "This is not for everybody here.",
+    403: "This is not for everybody here, or a password is needed or wrong.",
     404: "You have no link with this code.",
+    405: "The link asks for no password.",
     409: "The alias is taken.",
     410: "The link was deleted or has expired.",
     412: "The link was changed since the version in `If-Match`.",
