@@ -36,7 +36,7 @@ from week04_shortener.cache.valkey import ValkeyCache
 from week04_shortener.clicks.clicklog import ClickLogMetrics, ClickLogWriter
 from week04_shortener.clicks.recorder import ClickLog
 from week04_shortener.codes import Codec
-from week04_shortener.limits.counters import ValkeyCounters, ValkeyLimits
+from week04_shortener.limits.counters import ValkeyCounters
 from week04_shortener.limits.limiter import Limiter, LimiterMetrics
 from week04_shortener.links import Entry
 from week04_shortener.redirects import guarded
@@ -44,6 +44,7 @@ from week04_shortener.settings import Settings
 from week04_shortener.storage.database import Database
 from week04_shortener.storage.store import LinkStore
 from week04_shortener.storage.visits import Visits
+from week04_shortener.valkey import ValkeyLimits
 
 
 class Store(api.Links, live.Links, Protocol):

@@ -1,32 +1,17 @@
-"""The cache in Valkey, with short time limits and a breaker in front.
+"""The cache in Valkey: versioned entries, and the leases that lie beside them."""
 
-A dead Valkey refuses at once, which is cheap; a hanging one costs its whole time limit, which at
-every request would be worse than no cache. After a few failures in a row it is therefore left
-alone for a while and then tried again (a circuit breaker; how one works is week 7's matter).
-"""
-
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from purgatory import AsyncCircuitBreakerFactory
-from purgatory.domain.model import OpenedState
-from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
-from infra.service.retry import brief
 from week04_shortener.cache.aside import CacheUnavailable, Kept
 from week04_shortener.cache.gathering import Gathered
 from week04_shortener.links import BadEntry, Entry, decode, encode
-
-T = TypeVar("T")
-
-_BREAKER = "valkey"
+from week04_shortener.valkey import Valkey, ValkeyLimits
 
 _PUT = """
 local there = redis.call('GET', KEYS[1])
@@ -66,29 +51,20 @@ class ValkeyCache:
         registry: CollectorRegistry,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        pool = BlockingConnectionPool.from_url(
+        self._valkey = Valkey(
             url,
-            max_connections=pool_size,
-            timeout=timeout_s,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
+            ValkeyLimits(timeout_s, pool_size, failures_to_open, open_s),
             # Once more and at once, for a kept connection that the server has closed since.
             retry=Retry(NoBackoff(), 1),
+            unavailable=CacheUnavailable,
+            changed=self._changed,
         )
-        self._client: Redis = Redis.from_pool(pool)
+        self._client = self._valkey.client
         # Sent as EVALSHA; a Valkey that was restarted since is given the text again.
         self._put = self._client.register_script(_PUT)
         self._release = self._client.register_script(_RELEASE)
         self._gathered = Gathered(self._get_all, _told)
-        self._timeout_s = timeout_s
         self._wall = wall
-        self._breakers = AsyncCircuitBreakerFactory(
-            default_threshold=failures_to_open,
-            default_ttl=open_s,
-            # Only the cache's own failures count: a cancelled request says nothing about it.
-            exclude=[(BaseException, lambda error: not isinstance(error, CacheUnavailable))],
-        )
-        self._breakers.add_listener(self._changed)
         self._up = Gauge(
             "shortener_cache_up",
             "1 while the cache is used, 0 while left alone.",
@@ -100,7 +76,6 @@ class ValkeyCache:
             registry=registry,
         )
         self._up.set(1)
-        self._is_up = True
         self._log = structlog.get_logger()
 
     async def get(self, key: str) -> Kept | None:
@@ -109,51 +84,32 @@ class ValkeyCache:
 
     async def put(self, key: str, entry: Entry, ttl_s: float) -> Entry:
         data = pack(entry, self._wall() + ttl_s)
-        newer: bytes | None = await self._guarded(
+        newer: bytes | None = await self._valkey.ask(
             lambda: self._put(keys=[key], args=[entry.version, data, _ms(ttl_s)])
         )
         there = None if newer is None else self._unpacked(newer)
         return entry if there is None else there.entry
 
     async def take(self, name: str, token: str, *, ttl_s: float) -> bool:
-        put = await self._guarded(lambda: self._client.set(name, token, px=_ms(ttl_s), nx=True))
+        put = await self._valkey.ask(lambda: self._client.set(name, token, px=_ms(ttl_s), nx=True))
         return put is not None
 
     async def release(self, name: str, token: str) -> None:
-        await self._guarded(lambda: self._release(keys=[name], args=[token]))
+        await self._valkey.ask(lambda: self._release(keys=[name], args=[token]))
 
     async def ping(self) -> None:
         """Return when Valkey answers, whatever the breaker thinks of it."""
-        await self._limited(lambda: self._client.ping())
+        await self._valkey.ask_anyway(lambda: self._client.ping())
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        await self._valkey.close()
 
     async def _get_all(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         if len(keys) == 1:
-            return [await self._guarded(lambda: self._client.get(keys[0]))]
-        found: Sequence[bytes | None] = await self._guarded(lambda: self._client.mget(keys))
+            return [await self._valkey.ask(lambda: self._client.get(keys[0]))]
+        found: Sequence[bytes | None] = await self._valkey.ask(lambda: self._client.mget(keys))
         return found
-
-    async def _guarded(self, operation: Callable[[], Awaitable[Any]]) -> Any:
-        breaker = await self._breakers.get_breaker(_BREAKER)
-        try:
-            async with breaker:
-                return await self._limited(operation)
-        except OpenedState as error:
-            # The library raises one and the same object each time, and it would collect the
-            # frames of every request until the breaker closes.
-            error.with_traceback(None)
-            raise CacheUnavailable("left alone for a while after failures") from None
-
-    async def _limited(self, operation: Callable[[], Awaitable[T]]) -> T:
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return await operation()
-        # RuntimeError: uvloop's word for a write to a connection that broke a moment ago.
-        except (RedisError, OSError, RuntimeError) as error:
-            raise CacheUnavailable(brief(error)) from error
 
     def _unpacked(self, data: bytes) -> Kept | None:
         try:
@@ -162,13 +118,7 @@ class ValkeyCache:
             self._corrupt.inc()
             return None
 
-    def _changed(self, _name: str, kind: str, event: Any) -> None:
-        if kind != "state_changed" or event.state not in ("opened", "closed"):
-            return
-        is_up = event.state == "closed"
-        if is_up == self._is_up:
-            return
-        self._is_up = is_up
+    def _changed(self, is_up: bool) -> None:
         self._up.set(is_up)
         if is_up:
             self._log.info("cache works again")

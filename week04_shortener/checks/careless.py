@@ -24,7 +24,6 @@ from week04_shortener.limits.counters import (
     Counters,
     LocalCounters,
     ValkeyCounters,
-    ValkeyLimits,
 )
 from week04_shortener.limits.limiter import Limiter, LimiterMetrics
 from week04_shortener.links import Created, Entry, Idempotency, NewLink
@@ -33,6 +32,7 @@ from week04_shortener.service import api
 from week04_shortener.settings import Settings
 from week04_shortener.storage.database import Database
 from week04_shortener.storage.store import LinkStore
+from week04_shortener.valkey import ValkeyLimits
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 CLOSE_S: Final = 2.0
@@ -156,7 +156,7 @@ class BlindCache(ValkeyCache):
     """Writes whatever comes over whatever lies there."""
 
     async def put(self, key: str, entry: Entry, ttl_s: float) -> Entry:
-        await self._guarded(lambda: self._client.delete(key))
+        await self._valkey.ask(lambda: self._client.delete(key))
         return await super().put(key, entry, ttl_s)
 
 

@@ -24,10 +24,11 @@ from week04_shortener.limits.algorithms import (
     SlidingWindow,
     TokenBucket,
 )
-from week04_shortener.limits.counters import LocalCounters, ValkeyCounters, ValkeyLimits
+from week04_shortener.limits.counters import LocalCounters, ValkeyCounters
 from week04_shortener.limits.limiter import Limiter, LimiterMetrics
 from week04_shortener.limits.scripts import arguments, script_for
 from week04_shortener.tests.integration.conftest import FrontDoor
+from week04_shortener.valkey import ValkeyLimits
 
 pytestmark = pytest.mark.integration
 

@@ -14,9 +14,9 @@ from week04_shortener.limits.counters import (
     CountersUnavailable,
     LocalCounters,
     ValkeyCounters,
-    ValkeyLimits,
 )
 from week04_shortener.limits.limiter import Limiter, LimiterMetrics
+from week04_shortener.valkey import ValkeyLimits
 
 pytestmark = pytest.mark.anyio
 
