@@ -21,7 +21,6 @@ from week04_shortener.cache.aside import (
     CacheMetrics,
     Dated,
     Lease,
-    Lifetimes,
     Tiers,
     local_renewal_s,
 )
@@ -31,8 +30,8 @@ from week04_shortener.cache.lease import LeaseMetrics, SharedLease, Tokens
 from week04_shortener.cache.lease import Limits as LeaseLimits
 from week04_shortener.cache.local import Local, LocalCache, LocalMetrics, NoLocalCache
 from week04_shortener.cache.renewals import Renewals
+from week04_shortener.cache.shared import cache_of, lifetimes_of
 from week04_shortener.cache.singleflight import Flight, SingleFlight
-from week04_shortener.cache.valkey import ValkeyCache
 from week04_shortener.clicks.clicklog import ClickLogMetrics, ClickLogWriter
 from week04_shortener.clicks.recorder import ClickLog
 from week04_shortener.codes import Codec
@@ -70,17 +69,6 @@ class ClickKeeper(ClickLog, Protocol):
 def _store(settings: Settings, database: Database, _registry: CollectorRegistry) -> Store:
     codec = Codec(settings.code_key.get_secret_value().encode())
     return LinkStore(database, codec, idempotency_s=settings.idempotency_hours * 3600)
-
-
-def _cache(settings: Settings, registry: CollectorRegistry) -> SharedCache:
-    return ValkeyCache(
-        settings.valkey_url.get_secret_value(),
-        timeout_s=settings.cache_timeout_s,
-        pool_size=settings.cache_pool_size,
-        failures_to_open=settings.cache_failures_to_open,
-        open_s=settings.cache_open_s,
-        registry=registry,
-    )
 
 
 def _lease(settings: Settings, tokens: Tokens, registry: CollectorRegistry) -> Lease[Entry]:
@@ -129,7 +117,7 @@ class Makers:
     """
 
     store: Callable[[Settings, Database, CollectorRegistry], Store] = _store
-    cache: Callable[[Settings, CollectorRegistry], SharedCache] = _cache
+    cache: Callable[[Settings, CollectorRegistry], SharedCache] = cache_of
     local: Callable[[Settings, CollectorRegistry], Local] = _local
     flight: Callable[[], Flight[Dated]] = SingleFlight
     lease: Callable[[Settings, Tokens, CollectorRegistry], Lease[Entry]] = _lease
@@ -159,21 +147,12 @@ def lookup_of(
         load=fills.entry_of,
         flight=make.flight(),
         lease=make.lease(settings, cache, registry),
-        lifetimes=_lifetimes(settings),
+        lifetimes=lifetimes_of(settings),
         early=_early(settings),
         renewals=renewals,
         stale_s=settings.local_ttl_s,
     )
     return CacheAside(tiers, CacheMetrics(registry))
-
-
-def _lifetimes(settings: Settings) -> Lifetimes:
-    return Lifetimes(
-        settings.cache_ttl_s,
-        settings.cache_negative_ttl_s,
-        settings.cache_ttl_jitter,
-        random.random,
-    )
 
 
 def _early(settings: Settings) -> Early:

@@ -1,7 +1,6 @@
 """The long-running workers and the setup: what each is made of, and how it is joined."""
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -16,8 +15,8 @@ from infra.service.retry import GaveUp, Pace, keep_trying
 from week04_shortener.analytics import dead_letters
 from week04_shortener.analytics.consumer import Consumer, ConsumerMetrics, Sink
 from week04_shortener.analytics.tables import Analytics
-from week04_shortener.cache.aside import Lifetimes, key_of
-from week04_shortener.cache.valkey import ValkeyCache
+from week04_shortener.cache.aside import key_of
+from week04_shortener.cache.shared import cache_of, lifetimes_of
 from week04_shortener.clicks.forwarder import Forwarder, ForwarderMetrics
 from week04_shortener.kafka import MAX_MESSAGE_BYTES, ClickSource, KafkaUnavailable, TopicSender
 from week04_shortener.links import Entry
@@ -150,21 +149,9 @@ async def consumer(
 async def relay(settings: Settings, registry: CollectorRegistry, stop: asyncio.Event) -> None:
     """Tell the cache and Kafka of changed links, and remove what was kept for long enough."""
     database = database_of(settings, "shortener-relay", DatabaseMetrics(registry))
-    cache = ValkeyCache(
-        settings.valkey_url.get_secret_value(),
-        timeout_s=settings.cache_timeout_s,
-        pool_size=settings.cache_pool_size,
-        failures_to_open=settings.cache_failures_to_open,
-        open_s=settings.cache_open_s,
-        registry=registry,
-    )
+    cache = cache_of(settings, registry)
     sender = _sender(settings, settings.links_topic, "shortener-relay")
-    lifetimes = Lifetimes(
-        settings.cache_ttl_s,
-        settings.cache_negative_ttl_s,
-        settings.cache_ttl_jitter,
-        random.random,
-    )
+    lifetimes = lifetimes_of(settings)
 
     async def put(code: str, entry: Entry) -> None:
         await cache.put(key_of(code), entry, lifetimes.of(entry, time.time()))
