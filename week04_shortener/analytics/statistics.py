@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from week04_shortener.storage.database import Database
+from week04_shortener.storage.database import Connection, Database
 
 HOURS: Final = 48
 MAX_HOURS: Final = 24 * 31
@@ -62,6 +62,15 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class Totals:
+    """A link's clicks so far, those of `bots` among them."""
+
+    clicks: int = 0
+    bots: int = 0
+    last_click_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LinkStatistics:
     """A link's clicks so far; one arrives a moment after its redirect.
 
@@ -93,6 +102,11 @@ class Statistics:
         self._database = database
         self._now = now
 
+    async def totals_of(self, code: str) -> Totals:
+        """The sums of `code` alone: one question."""
+        async with self._database.connection("click_totals") as connection:
+            return await _totals(connection, code)
+
     async def of(self, code: str, hours: int = HOURS) -> LinkStatistics:
         """All that is known of `code`, by hour for the last `hours`, 1 to `MAX_HOURS`."""
         if not 1 <= hours <= MAX_HOURS:
@@ -105,19 +119,18 @@ class Statistics:
             # One moment for all five questions: the hours add up to what the totals say.
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            totals = await connection.fetchrow(_TOTALS, code)
+            totals = await _totals(connection, code)
             by_hour = await connection.fetch(_HOURS, code, since[0])
             referrers = await connection.fetch(_REFERRERS, code, since[0], TOP)
             browsers = await connection.fetch(_BROWSERS, code, since[0], TOP)
             visitors: int = await connection.fetchval(_VISITORS, code, today, MAX_CLICKS_LOOKED_AT)
-        clicks, bots = (totals["clicks"], totals["bots"]) if totals else (0, 0)
         found = {row["hour"]: (int(row["clicks"]), int(row["bots"])) for row in by_hour}
         return LinkStatistics(
             code=code,
-            clicks=clicks,
-            people=clicks - bots,
-            bots=bots,
-            last_click_at=totals["last_click_at"] if totals else None,
+            clicks=totals.clicks,
+            people=totals.clicks - totals.bots,
+            bots=totals.bots,
+            last_click_at=totals.last_click_at,
             visitors_today=visitors,
             hours=tuple(Hour(begins, *found.get(begins, (0, 0))) for begins in since),
             referrers=tuple(Share(row["name"], int(row["clicks"])) for row in referrers),
@@ -129,6 +142,11 @@ class Statistics:
         async with self._database.connection("click_totals") as connection:
             rows = await connection.fetch(_TOTALS_OF_MANY, list(codes))
         return dict.fromkeys(codes, 0) | {row["code"]: row["clicks"] for row in rows}
+
+
+async def _totals(connection: Connection, code: str) -> Totals:
+    row = await connection.fetchrow(_TOTALS, code)
+    return Totals() if row is None else Totals(row["clicks"], row["bots"], row["last_click_at"])
 
 
 def hours_until(now: datetime, hours: int) -> Sequence[datetime]:

@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
-from week04_shortener.analytics.statistics import LinkStatistics
+from week04_shortener.analytics.statistics import LinkStatistics, Totals
 from week04_shortener.api.paging import Pages
 from week04_shortener.callers import Caller
 from week04_shortener.links import AliasTaken, Created, Entry, Idempotency, Link, NewLink
@@ -68,6 +68,7 @@ class Statistics(Protocol):
     """What is known of clicks; raises `DatabaseUnavailable`."""
 
     async def of(self, code: str, hours: int) -> LinkStatistics: ...
+    async def totals_of(self, code: str) -> Totals: ...
 
 
 @dataclass(frozen=True)

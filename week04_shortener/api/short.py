@@ -62,5 +62,5 @@ async def shorten(
 async def stats(parts: TheParts, caller: TheCaller, code: Code) -> StatsResponse:
     """For the link's owner only. `GET /api/v1/links/{code}/stats` tells more."""
     await own_link(parts, caller, code)
-    found = await parts.statistics.of(code, 1)
+    found = await parts.statistics.totals_of(code)
     return StatsResponse(code=code, clicks=found.clicks, last_click_at=found.last_click_at)

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from infra.service.plumbing import install
-from week04_shortener.analytics.statistics import Hour, LinkStatistics, Share
+from week04_shortener.analytics.statistics import Hour, LinkStatistics, Share, Totals
 from week04_shortener.api.parts import Bounds, Parts
 from week04_shortener.api.routes import add_routes
 from week04_shortener.callers import Callers
@@ -165,6 +165,11 @@ class World:
             tuple(Hour(begin, 0, 0) for begin in begins),
             (Share("news.example", clicks),) if clicks else (), (),
         )  # fmt: skip
+
+    async def totals_of(self, code: str) -> Totals:
+        self._answer(code)
+        clicks = self.clicks.get(code, 0)
+        return Totals(clicks, 0, NOW if clicks else None)
 
     def _draft(self, new: NewLink, owner_id: int | None) -> Link:
         number = len(self.links)
