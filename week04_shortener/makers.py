@@ -13,15 +13,16 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from infra.service.retry import Pace
 from week04_shortener import live
 from week04_shortener.api import parts as api
 from week04_shortener.cache.aside import (
     Cache,
     CacheAside,
-    CacheMetrics,
     Dated,
     Lease,
     Tiers,
+    code_of,
     local_renewal_s,
 )
 from week04_shortener.cache.early import Early
@@ -29,6 +30,9 @@ from week04_shortener.cache.fills import FillMetrics, Fills
 from week04_shortener.cache.lease import LeaseMetrics, SharedLease, Tokens
 from week04_shortener.cache.lease import Limits as LeaseLimits
 from week04_shortener.cache.local import Local, LocalCache, LocalMetrics, NoLocalCache
+from week04_shortener.cache.lookups import CacheMetrics
+from week04_shortener.cache.notices import PINGS, Listener, NoticeMetrics
+from week04_shortener.cache.notices import Limits as NoticeLimits
 from week04_shortener.cache.renewals import Renewals
 from week04_shortener.cache.shared import cache_of, lifetimes_of
 from week04_shortener.cache.singleflight import Flight, SingleFlight
@@ -82,10 +86,27 @@ def _local(settings: Settings, registry: CollectorRegistry) -> Local:
     cache = LocalCache(
         entries=settings.local_entries,
         ttl_s=settings.local_ttl_s,
+        most_s=settings.local_most_s,
         renew_s=_early(settings).horizon_s(local_renewal_s(settings.local_ttl_s)),
+        random=random.random,
     )
     LocalMetrics(cache, registry)
     return cache
+
+
+def _listener(settings: Settings, local: Local, registry: CollectorRegistry) -> Listener | None:
+    if not isinstance(local, LocalCache) or settings.local_most_s <= settings.local_ttl_s:
+        return None
+    # A busy replica may be late: an entry's whole life is then as good a limit as any.
+    limits = NoticeLimits(every_s=settings.local_ttl_s / PINGS, connect_s=settings.local_ttl_s)
+    return Listener(
+        settings.valkey_url.get_secret_value(),
+        local,
+        code_of,
+        NoticeMetrics(registry),
+        limits=limits,
+        pace=Pace(settings.retry_first_s, settings.retry_most_s),
+    )
 
 
 def _click_log(settings: Settings, registry: CollectorRegistry) -> ClickKeeper:
@@ -119,6 +140,7 @@ class Makers:
     store: Callable[[Settings, Database, CollectorRegistry], Store] = _store
     cache: Callable[[Settings, CollectorRegistry], SharedCache] = cache_of
     local: Callable[[Settings, CollectorRegistry], Local] = _local
+    listener: Callable[[Settings, Local, CollectorRegistry], Listener | None] = _listener
     flight: Callable[[], Flight[Dated]] = SingleFlight
     lease: Callable[[Settings, Tokens, CollectorRegistry], Lease[Entry]] = _lease
     click_log: Callable[[Settings, CollectorRegistry], ClickKeeper] = _click_log
@@ -131,6 +153,7 @@ def lookup_of(
     make: Makers,
     store: Store,
     cache: SharedCache,
+    local: Local,
     renewals: Renewals,
     registry: CollectorRegistry,
 ) -> CacheAside:
@@ -142,7 +165,7 @@ def lookup_of(
         metrics=FillMetrics(registry),
     )
     tiers = Tiers(
-        local=make.local(settings, registry),
+        local=local,
         cache=cache,
         load=fills.entry_of,
         flight=make.flight(),

@@ -39,7 +39,8 @@ async def run(settings: Settings, words: argparse.Namespace) -> None:
             try:
                 async with asyncio.timeout(words.seconds):
                     async for told in monitor.listen():
-                        _show(told["time"], str(told["command"]), told["client_type"] == "lua")
+                        if is_shown(str(told["command"])):
+                            _show(told["time"], str(told["command"]), told["client_type"] == "lua")
             except TimeoutError:
                 return
     except (RedisError, OSError) as error:
@@ -55,6 +56,11 @@ def line(at_s: float, command: str, by_script: bool) -> str:
     if len(text) > SHOWN_CHARS:
         text = text[: SHOWN_CHARS - 3] + "..."
     return f"{at}  {'  ' if by_script else ''}{text}"
+
+
+def is_shown(command: str) -> bool:
+    """Not the PINGs, by which replicas learn several times a second that they miss nothing."""
+    return not command.upper().startswith("PING")
 
 
 def _show(at_s: float, command: str, by_script: bool) -> None:

@@ -163,8 +163,8 @@ class Watch:
             self._metrics.oldest_s.labels(destination.value).set(backlog.oldest_s)
 
 
-def to_cache(put: Callable[[str, Entry], Awaitable[object]], metrics: RelayMetrics) -> Tell:
-    """Tells the cache by `put`, which keeps the entry that it is given for a code if it is newer.
+def to_cache(say: Callable[[str, Entry], Awaitable[object]], metrics: RelayMetrics) -> Tell:
+    """Tells the cache by `say`, which keeps the entry that it is given for a code if it is newer.
 
     Of several changes of a code in one go the last is enough. A row that is no entry cannot be
     told, now or later, and must not hold up the others: it is left out, logged and counted.
@@ -180,7 +180,7 @@ def to_cache(put: Callable[[str, Entry], Awaitable[object]], metrics: RelayMetri
                     "change is no entry, the cache is not told", code=row.code, error=brief(error)
                 )
                 continue
-            await put(row.code, entry)
+            await say(row.code, entry)
 
     return tell
 

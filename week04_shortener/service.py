@@ -27,6 +27,7 @@ from week04_shortener.api import parts as wanted
 from week04_shortener.api import routes
 from week04_shortener.api.errors import problems
 from week04_shortener.cache.aside import CacheAside
+from week04_shortener.cache.notices import Listener
 from week04_shortener.cache.renewals import RenewalMetrics, Renewals
 from week04_shortener.callers import Callers, neighbourhood
 from week04_shortener.clicks.agents import Agents
@@ -91,6 +92,7 @@ class _Core:
     cache: SharedCache
     renewals: Renewals
     lookup: CacheAside
+    listener: Listener | None
     limiter: Limiter
     keys: Keys
     callers: Callers
@@ -113,6 +115,7 @@ def _core(settings: Settings, make: Makers) -> _Core:
     )
     store = make.store(settings, database, registry)
     cache = make.cache(settings, registry)
+    local = make.local(settings, registry)
     renewals = Renewals(RenewalMetrics(registry))
     keys = Keys(database)
     statistics = Statistics(database)
@@ -126,7 +129,8 @@ def _core(settings: Settings, make: Makers) -> _Core:
         store=store,
         cache=cache,
         renewals=renewals,
-        lookup=lookup_of(settings, make, store, cache, renewals, registry),
+        lookup=lookup_of(settings, make, store, cache, local, renewals, registry),
+        listener=make.listener(settings, local, registry),
         limiter=make.limiter(settings, registry),
         keys=keys,
         callers=Callers(keys, trusted=settings.trusted_proxies, open_mode=settings.open_mode),
@@ -241,7 +245,7 @@ def _api_parts(core: _Core, limits: RequestLimits) -> wanted.Parts:
 @contextlib.asynccontextmanager
 async def _lifespan(core: _Core, _app: FastAPI) -> AsyncIterator[None]:
     with on_signal(core.board.end):
-        async with core.database, _kept_current(core.block_list):
+        async with core.database, _kept_current(core.block_list), _told(core.listener):
             yield
             await core.renewals.close()
     await core.limiter.close()
@@ -261,6 +265,21 @@ async def _kept_current(block_list: BlockList | None) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _told(listener: Listener | None) -> AsyncIterator[None]:
+    """Changes of links are heard of for as long as the block lasts."""
+    if listener is None:
+        yield
+        return
+    stop = asyncio.Event()
+    task = asyncio.create_task(listener.run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
 
 
 def _password_limit(

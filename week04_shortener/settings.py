@@ -205,6 +205,11 @@ class Settings(ServiceSettings):
         description="life of a link in a replica's own memory, seconds: for so long a replica may "
         "redirect to where a changed link led before",
     )
+    local_most_s: Seconds = Field(
+        60.0,
+        description="the same while Valkey tells the replica of all changes, seconds; no more than "
+        "SHORTENER_LOCAL_TTL_S: it is not told",
+    )
     local_entries: int = Field(
         10_000, ge=0, le=1_000_000, description="links in a replica's own memory; 0 keeps none"
     )

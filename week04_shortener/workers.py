@@ -153,8 +153,8 @@ async def relay(settings: Settings, registry: CollectorRegistry, stop: asyncio.E
     sender = _sender(settings, settings.links_topic, "shortener-relay")
     lifetimes = lifetimes_of(settings)
 
-    async def put(code: str, entry: Entry) -> None:
-        await cache.put(key_of(code), entry, lifetimes.of(entry, time.time()))
+    async def tell(code: str, entry: Entry) -> None:
+        await cache.tell(key_of(code), entry, lifetimes.of(entry, time.time()))
 
     metrics = RelayMetrics(registry)
     outbox = OutboxReader(database)
@@ -179,7 +179,7 @@ async def relay(settings: Settings, registry: CollectorRegistry, stop: asyncio.E
         pace=pace(settings),
     )
     workers: dict[str, lifecycle.Worker] = {
-        "to cache": to(Destination.CACHE, to_cache(put, metrics)).run,
+        "to cache": to(Destination.CACHE, to_cache(tell, metrics)).run,
         "to topic": to(Destination.TOPIC, to_topic(sender.send)).run,
         "watch": Watch(outbox, metrics, pace(settings)).run,
         "housekeeping": housekeeping.run,

@@ -10,7 +10,7 @@ what lies there instead, from passing it on. Once the change's own entry has end
 longer help; so a fill that took longer than half the shortest life of an entry is not written.
 
 Whoever changes a link tells Valkey before the change is answered. From then on a read may be behind
-by the life of an entry in a replica's own memory and no more: see `local`. Two things can
+by `stale_s` and no more, although replicas remember links for longer: see `local`. Two things can
 take that away. Valkey does not answer when it is told: until the outbox has told it again, what it
 holds is old. Or it loses the change's entry, evicted or in a restart, while a fill is under way
 that has read what was before: then that is what it holds, until the outbox's telling, a moment
@@ -18,24 +18,20 @@ after each change, or if even that came earlier, until the entry ends.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter
-from prometheus_client.metrics_core import CounterMetricFamily, Metric
-from prometheus_client.registry import Collector
-
 from week04_shortener.cache.early import Cost, Early
 from week04_shortener.cache.local import Held, Local
+from week04_shortener.cache.lookups import LOCAL, VALKEY, CacheMetrics
 from week04_shortener.cache.renewals import Renewals
 from week04_shortener.cache.singleflight import Flight
 from week04_shortener.links import Entry, Kind
 
 T = TypeVar("T")
 
-_LOCAL: Final = "local"
-_VALKEY: Final = "valkey"
+_PREFIX: Final = "shortener:link:"
 
 
 class CacheUnavailable(Exception):
@@ -60,6 +56,14 @@ class Cache(Protocol):
     async def put(self, key: str, entry: Entry, ttl_s: float) -> Entry:
         """Keep `entry` unless a newer version lies there; the one that lies there afterwards."""
         ...
+
+    async def tell(self, key: str, entry: Entry, ttl_s: float) -> Entry:
+        """`put` what a link has become, and have every replica hear of it, in one step."""
+        ...
+
+
+Write = Callable[[str, Entry, float], Awaitable[Entry]]
+"""`Cache.put` or `Cache.tell`."""
 
 
 class Lease(Protocol[T]):
@@ -121,59 +125,12 @@ class Lifetimes:
         return min(self.negative_ttl_s, self.ttl_s) * (1 - self.jitter) / 2
 
 
-class Lookups(Collector):
-    """What lookups found, by tier and result.
-
-    Plain numbers, read when somebody asks for them: a counter of the library takes a lock at each
-    step, and the first tier counts on a path that takes microseconds.
-    """
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.local_hits = 0
-        self.local_misses = 0
-        self.valkey = dict.fromkeys(("hit", "negative", "miss", "unavailable"), 0)
-        registry.register(self)
-
-    def collect(self) -> Iterator[Metric]:
-        family = CounterMetricFamily(
-            "shortener_cache_lookups",
-            "Cache lookups by tier and result: hit, negative (absence was cached), miss, "
-            "unavailable.",
-            labels=("tier", "result"),
-        )
-        family.add_metric((_LOCAL, "hit"), self.local_hits)
-        family.add_metric((_LOCAL, "miss"), self.local_misses)
-        for result, count in self.valkey.items():
-            family.add_metric((_VALKEY, result), count)
-        yield family
-
-
-class CacheMetrics:
-    """What lookups found, and what became of fills."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.lookups = Lookups(registry)
-        self.failed_writes = Counter(
-            "shortener_cache_failed_writes_total",
-            "Entries the cache did not take.",
-            registry=registry,
-        )
-        late = Counter(
-            "shortener_cache_late_fills_total",
-            "Fills that would have been wrong: overtaken (a newer version lay there already), "
-            "dropped (took too long to be written).",
-            ("result",),
-            registry=registry,
-        )
-        self.overtaken, self.dropped = late.labels("overtaken"), late.labels("dropped")
-
-
 @dataclass(frozen=True)
 class Tiers:
     """What a lookup is made of; chosen by the entry point.
 
-    `stale_s` is how old a read's result may be: the life of an entry in a replica's own memory.
-    `now` is monotonic, `wall` in seconds since the epoch.
+    `stale_s` is how old a read's result may be: for so long an entry in a replica's own memory
+    lives when no changes are heard of. `now` is monotonic, `wall` in seconds since the epoch.
     """
 
     local: Local
@@ -238,7 +195,7 @@ class CacheAside:
         It replaces older versions and the absence of an earlier guess.
         """
         began_s = self._now()
-        lies = await self._put(code, entry)
+        lies = await self._put(code, entry, self._tiers.cache.tell)
         if lies is None:
             # Somebody may have changed it further since, and told only Valkey.
             self._local.forget(code)
@@ -287,18 +244,18 @@ class CacheAside:
         if took_s > self._tiers.lifetimes.fill_limit_s:
             self._metrics.dropped.inc()
             return entry
-        lies = await self._put(code, entry)
+        lies = await self._put(code, entry, self._tiers.cache.put)
         if lies is None:
             return entry
         if lies.version > entry.version:
             self._metrics.overtaken.inc()
         return lies
 
-    async def _put(self, code: str, entry: Entry) -> Entry | None:
+    async def _put(self, code: str, entry: Entry, write: Write) -> Entry | None:
         """What lies in Valkey afterwards; None when it does not answer."""
         ttl_s = self._tiers.lifetimes.of(entry, self._tiers.wall())
         try:
-            return await self._tiers.cache.put(key_of(code), entry, ttl_s)
+            return await write(key_of(code), entry, ttl_s)
         except CacheUnavailable:
             self._metrics.failed_writes.inc()
             return None
@@ -309,7 +266,7 @@ class CacheAside:
         if not tiers.early.is_due(held.ends_s - now_s, local_renewal_s(tiers.stale_s)):
             return
         if tiers.renewals.start(
-            _LOCAL, code, lambda: tiers.flight.do(code, lambda: self._fetch(code))
+            LOCAL, code, lambda: tiers.flight.do(code, lambda: self._fetch(code))
         ):
             held.renew_from_s = held.ends_s  # once is enough
 
@@ -319,12 +276,14 @@ class CacheAside:
         An absence is not renewed: whoever guesses codes would have the database asked for each.
         """
         tiers = self._tiers
-        # A replica asks Valkey about once in `stale_s` for a link that is followed all the time.
-        # If what a fill takes were the only measure, the end would come between two such lookups.
+        # A replica that hears of no changes asks about once in `stale_s` for a link that is
+        # followed all the time. If what a fill takes were the only measure, the end would come
+        # between two such lookups. One that hears of them asks more rarely, and may find that the
+        # entry has ended; but it asks behind its requests, and nobody waits for the fill.
         cost_s = max(self._fill_cost.value_s, tiers.stale_s)
         if kept.entry.kind is not Kind.ABSENT and tiers.early.is_due(kept.left_s, cost_s):
             tiers.renewals.start(
-                _VALKEY,
+                VALKEY,
                 code,
                 lambda: tiers.lease.alone(key_of(code), lambda: self._fill(code)),
             )
@@ -332,7 +291,12 @@ class CacheAside:
 
 def key_of(code: str) -> str:
     """The key of a code's entry in Valkey."""
-    return f"shortener:link:{code}"
+    return _PREFIX + code
+
+
+def code_of(key: str) -> str:
+    """The code whose entry has the key."""
+    return key.removeprefix(_PREFIX)
 
 
 def _result(kept: Kept | None) -> str:

@@ -7,9 +7,11 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
 
 from week04_shortener.cache.aside import CacheUnavailable, Kept
 from week04_shortener.cache.gathering import Gathered
+from week04_shortener.cache.notices import CHANNEL, notice
 from week04_shortener.links import BadEntry, Entry, decode, encode
 from week04_shortener.valkey import Valkey, ValkeyLimits
 
@@ -25,6 +27,14 @@ return false
 """Write unless a newer version lies there, which is then the answer. One step, for what comes
 between looking and writing would be written over. What does not begin with a version is no entry.
 Versions are compared as Lua's numbers, which are exact up to 2^53."""
+
+_TELL = f"redis.call('PUBLISH', ARGV[4], ARGV[5])\n{_PUT}"
+"""The same for a change, which all replicas hear of in the same step, whatever lies there: some of
+them may remember what has left Valkey. And first, so that they hear of it too when there is no room
+to write it."""
+
+_FIRST = 1
+"""A link's version when it is made: there is nothing before it that anybody could remember."""
 
 _RELEASE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
@@ -62,6 +72,7 @@ class ValkeyCache:
         self._client = self._valkey.client
         # Sent as EVALSHA; a Valkey that was restarted since is given the text again.
         self._put = self._client.register_script(_PUT)
+        self._tell = self._client.register_script(_TELL)
         self._release = self._client.register_script(_RELEASE)
         self._gathered = Gathered(self._get_all, _told)
         self._wall = wall
@@ -83,9 +94,20 @@ class ValkeyCache:
         return None if data is None else self._unpacked(data)
 
     async def put(self, key: str, entry: Entry, ttl_s: float) -> Entry:
+        return await self._write(self._put, key, entry, ttl_s)
+
+    async def tell(self, key: str, entry: Entry, ttl_s: float) -> Entry:
+        if entry.version <= _FIRST:
+            return await self._write(self._put, key, entry, ttl_s)
+        said = notice(key, entry.version)
+        return await self._write(self._tell, key, entry, ttl_s, CHANNEL, said)
+
+    async def _write(
+        self, script: AsyncScript, key: str, entry: Entry, ttl_s: float, *more: str
+    ) -> Entry:
         data = pack(entry, self._wall() + ttl_s)
         newer: bytes | None = await self._valkey.ask(
-            lambda: self._put(keys=[key], args=[entry.version, data, _ms(ttl_s)])
+            lambda: script(keys=[key], args=[entry.version, data, _ms(ttl_s), *more])
         )
         there = None if newer is None else self._unpacked(newer)
         return entry if there is None else there.entry

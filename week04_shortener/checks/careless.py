@@ -159,6 +159,10 @@ class BlindCache(ValkeyCache):
         await self._valkey.ask(lambda: self._client.delete(key))
         return await super().put(key, entry, ttl_s)
 
+    async def tell(self, key: str, entry: Entry, ttl_s: float) -> Entry:
+        await self._valkey.ask(lambda: self._client.delete(key))
+        return await super().tell(key, entry, ttl_s)
+
 
 class CheckThenAct:
     """Looks whether a visit is left, and then takes it: two steps, and others between them."""

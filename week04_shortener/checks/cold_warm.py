@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 from enum import StrEnum
 from random import Random
@@ -12,7 +11,7 @@ from benchmarks.client import Ended, Outcome, Plan, in_turn, parse_target, run
 from infra.evidence import Figures, Lab, Mechanism, claim
 from infra.evidence.figures import quantile
 from infra.lab.site import Site
-from week04_shortener.checks.inside import empty_cache, lookups, superuser
+from week04_shortener.checks.inside import empty_cache, forgotten, lookups, superuser
 from week04_shortener.checks.many_links import bulk_load
 from week04_shortener.checks.stands import WEEK, WITHOUT_CACHE
 from week04_shortener.checks.traffic import Followed, Link, follow
@@ -26,9 +25,6 @@ RATE_PER_S: Final = 100.0
 COLD: Final = 150
 HOT: Final = 3
 """Links that are followed in turn, each so often that a replica's own memory keeps it."""
-
-FORGOTTEN_S: Final = 1.2
-"""Longer than a replica's own memory keeps a link (local_ttl_s)."""
 
 _SOME = """
     SELECT code, url FROM links
@@ -75,7 +71,7 @@ class ColdWarm:
         for found, order in ((Found.COLD, links), (Found.WARM, links), (Found.HOT, hot)):
             if found is Found.WARM:
                 lab.say("waiting until the replicas have forgotten the links")
-                await asyncio.sleep(FORGOTTEN_S)
+                await forgotten(site)
             lab.say(f"{found} redirects")
             before = await lookups(site)
             latency_ms[found] = await _follow(door, order)

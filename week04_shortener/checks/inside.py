@@ -13,12 +13,15 @@ from aiokafka.errors import KafkaError
 from infra.lab.errors import NotReadyError
 from infra.lab.servers.postgres import SUPERUSER, SUPERUSER_SECRET
 from infra.lab.site import HOST, Site
+from week04_shortener.cache.notices import ALL, CHANNEL
 from week04_shortener.checks.stands import Stand
 from week04_shortener.checks.valkey import valkey
 from week04_shortener.lab import TOPIC, metric, on_the_way, postgres
 from week04_shortener.storage.statements import LOOKUP
 
 AGAIN_S = 0.1
+FORGOTTEN_S = 1.2
+"""Longer than a replica remembers a link of whose changes it does not hear (local_ttl_s)."""
 DRAIN_S = 60.0
 CALM_S = 1.0
 TIMEOUT_S = 10.0
@@ -90,6 +93,16 @@ async def empty_cache(site: Site) -> None:
     await told(site)
     async with valkey(site) as client:
         await client.flushall()
+
+
+async def forgotten(site: Site) -> None:
+    """Return when no replica remembers any link by itself: each is told that all may have changed.
+
+    That is heard at once, and by whoever does not hear it believed no longer than local_ttl_s.
+    """
+    async with valkey(site) as client:
+        await client.publish(CHANNEL, ALL)
+    await asyncio.sleep(FORGOTTEN_S)
 
 
 async def asked_of_cache(site: Site, stand: Stand) -> int:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
 from infra.evidence import Figures, Lab, claim
 from infra.lab.site import Site
-from week04_shortener.checks.inside import empty_cache
+from week04_shortener.checks.inside import empty_cache, forgotten
 from week04_shortener.checks.stands import PATIENT, WEEK, WITHOUT_CACHE, Stand
 from week04_shortener.checks.traffic import Link, follow, follow_all, make_links
 from week04_shortener.checks.valkey import Command, monitored
-
-FORGOTTEN_S: Final = 1.5
-"""Longer than a replica's own memory keeps a link (local_ttl_s): whoever made it forgets it."""
 
 REDIRECTS: Final = 3
 WRITES: Final = frozenset({"EVAL", "EVALSHA", "FCALL"})
@@ -55,7 +51,7 @@ class Monitor:
             [f"https://example.org/monitor/{lab.seed}/{number}" for number in range(2)],
         )
         lab.say("waiting until the replicas have forgotten the new links")
-        await asyncio.sleep(FORGOTTEN_S)
+        await forgotten(site)
         await empty_cache(site)
         # So that connections are open, and scripts known to Valkey by their digests.
         await _three(site, stand, rehearsal)

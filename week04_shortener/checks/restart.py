@@ -27,7 +27,7 @@ QUERY_S: Final = 0.1
 
 AFTER_S: Final = 1.0
 LOCAL_TTL_S: Final = 1.0
-"""The setting's default: so long a replica remembers a link."""
+"""The setting's default: so long a replica remembers a link of which it hears nothing."""
 
 ASKS_AGAIN_S: Final = LOCAL_TTL_S - HORIZON * local_renewal_s(LOCAL_TTL_S)
 """So often it may ask again for a link that is followed all the time: it renews it early."""

@@ -13,13 +13,18 @@ from typing import Final
 from benchmarks.client import Outcome, Request
 from infra.evidence import Figures, Lab, Mechanism, claim
 from infra.lab.site import Site
-from week04_shortener.checks.inside import empty_cache, eventually, links_locked, superuser
+from week04_shortener.checks.inside import (
+    empty_cache,
+    eventually,
+    forgotten,
+    links_locked,
+    superuser,
+)
 from week04_shortener.checks.stands import CARELESS, WEEK
 from week04_shortener.checks.traffic import JSON, Link, ask, follow, follow_all, make_links, said
 from week04_shortener.lab import postgres
 from week04_shortener.settings import Settings
 
-FORGOTTEN_S: Final = 1.3
 LOCAL_TTL_S: Final[float] = Settings.model_fields["local_ttl_s"].default
 """The bound that the README states."""
 
@@ -63,7 +68,7 @@ class Staleness:
         slow = stand.replicas[1]
         targets = [f"https://example.org/stale/{lab.seed}/{number}" for number in range(2)]
         links = await make_links(site.url(stand.front), targets)
-        await asyncio.sleep(FORGOTTEN_S)
+        await forgotten(site)
         await empty_cache(site)
         await _rehearse(site, slow)
         lab.say("a replica reads both links and is stopped before it has written them")

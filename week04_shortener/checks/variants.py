@@ -128,6 +128,9 @@ class NoCache:
     async def put(self, key: str, entry: Entry, ttl_s: float) -> Entry:
         return entry
 
+    async def tell(self, key: str, entry: Entry, ttl_s: float) -> Entry:
+        return entry
+
     async def take(self, name: str, token: str, *, ttl_s: float) -> bool:
         return True
 

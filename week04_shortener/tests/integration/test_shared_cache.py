@@ -14,11 +14,12 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from infra.lab.engines.local.engine import LocalEngine
-from week04_shortener.cache.aside import CacheAside, CacheMetrics, Lifetimes, Tiers, key_of
+from week04_shortener.cache.aside import CacheAside, Lifetimes, Tiers, key_of
 from week04_shortener.cache.early import Early
 from week04_shortener.cache.fills import Busy, FillMetrics, Fills
 from week04_shortener.cache.lease import LeaseMetrics, Limits, SharedLease
 from week04_shortener.cache.local import NoLocalCache
+from week04_shortener.cache.lookups import CacheMetrics
 from week04_shortener.cache.renewals import RenewalMetrics, Renewals
 from week04_shortener.cache.singleflight import SingleFlight
 from week04_shortener.cache.valkey import ValkeyCache

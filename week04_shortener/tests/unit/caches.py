@@ -10,25 +10,27 @@ from prometheus_client import CollectorRegistry
 
 from week04_shortener.cache.aside import (
     CacheAside,
-    CacheMetrics,
     CacheUnavailable,
     Dated,
     Kept,
     Lease,
     Lifetimes,
     Tiers,
+    code_of,
     key_of,
     local_renewal_s,
 )
 from week04_shortener.cache.early import Early
 from week04_shortener.cache.lease import NoLease
 from week04_shortener.cache.local import Local, LocalCache, NoLocalCache
+from week04_shortener.cache.lookups import CacheMetrics
 from week04_shortener.cache.renewals import RenewalMetrics, Renewals
 from week04_shortener.cache.singleflight import Flight, SingleFlight
 from week04_shortener.links import ABSENT, Entry, Kind
 
 URL = "https://example.org/a"
 STALE_S = 1.0
+MOST_S = 60.0
 
 
 def link(version: int = 1, url: str = URL) -> Entry:
@@ -55,6 +57,7 @@ class MemoryValkey:
     gets: int = 0
     away: bool = False
     is_versioned: bool = True
+    listeners: list[Callable[[str, int], None]] = field(default_factory=list)
 
     async def get(self, key: str) -> Kept | None:
         self.gets += 1
@@ -63,6 +66,16 @@ class MemoryValkey:
 
     async def put(self, key: str, entry: Entry, ttl_s: float) -> Entry:
         self._answer()
+        return self._write(key, entry, ttl_s)
+
+    async def tell(self, key: str, entry: Entry, ttl_s: float) -> Entry:
+        self._answer()
+        if entry.version > 1:
+            for hear in self.listeners:
+                hear(code_of(key), entry.version)
+        return self._write(key, entry, ttl_s)
+
+    def _write(self, key: str, entry: Entry, ttl_s: float) -> Entry:
         there = self.lies(key)
         if self.is_versioned and there is not None and there.entry.version > entry.version:
             return there.entry
@@ -125,7 +138,9 @@ class Replica:
         early = Early(beta, random)
         renew_s = early.horizon_s(local_renewal_s(STALE_S))
         if local is None and entries:
-            local = LocalCache(entries=entries, ttl_s=STALE_S, renew_s=renew_s)
+            local = LocalCache(
+                entries=entries, ttl_s=STALE_S, most_s=MOST_S, renew_s=renew_s, random=random
+            )
         self.local: Local = NoLocalCache() if local is None else local
         self.renewals = Renewals(RenewalMetrics(self.registry), most=4)
         tiers = Tiers(

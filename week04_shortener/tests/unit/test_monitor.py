@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from week04_shortener.__main__ import main
-from week04_shortener.monitor import SHOWN_CHARS, line
+from week04_shortener.monitor import SHOWN_CHARS, is_shown, line
 
 
 def test_a_command_is_shown_with_its_time() -> None:
@@ -22,6 +22,11 @@ def test_long_and_strange_values_keep_to_one_line() -> None:
     shown = line(0, "SET k " + "x" * 500, False)
     assert len(shown) == len("00:00:00.000000  ") + SHOWN_CHARS and shown.endswith("...")
     assert line(0, "SET k a\nb\x1b[31m\xff", False).endswith(r"SET k a\nb\x1b[31m\xff")
+
+
+@pytest.mark.parametrize(("command", "shown"), [("PING 17", False), ("GET ping", True)])
+def test_pings_are_left_out(command: str, shown: bool) -> None:
+    assert is_shown(command) is shown
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "601", "nan", "soon"])

@@ -1,9 +1,12 @@
 """The bound on staleness, for every order in which messages may arrive that Hypothesis thinks of.
 
 Two replicas read and change one link. Each message to Valkey or the database waits until the
-scenario lets it arrive, and so does its answer; between them time passes. What is asserted of each
-read: it never gets what was before a change that was answered `STALE_S` or longer before the read
-began, and never an absence when the link's making was answered before the read began.
+scenario lets it arrive, and so does its answer; between them time passes. Each replica is told of
+changes over a connection that keeps the order of what it carries, is slow, and is lost.
+
+What is asserted of each read: it never gets what was before a change that was answered `STALE_S` or
+longer before the read began, and never an absence when the link's making was answered before the
+read began.
 
 The controls take out one idea each: then there are scenarios that go wrong.
 """
@@ -12,6 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
+from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from random import Random
@@ -22,9 +27,17 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from week04_shortener.cache.aside import CacheAside, CacheUnavailable, Dated, Kept
-from week04_shortener.cache.local import LocalCache
+from week04_shortener.cache.local import NOTICES, Held, LocalCache
+from week04_shortener.cache.notices import Memory
 from week04_shortener.links import ABSENT, Entry, Kind
-from week04_shortener.tests.unit.caches import STALE_S, Clock, Database, MemoryValkey, Replica
+from week04_shortener.tests.unit.caches import (
+    MOST_S,
+    STALE_S,
+    Clock,
+    Database,
+    MemoryValkey,
+    Replica,
+)
 
 CODE: Final = "abc"
 MOMENT_S: Final = 1e-6
@@ -35,16 +48,16 @@ WRITE_S: Final = 4.0
 
 Step = tuple[str, int]
 
-STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(
-            ["read", "read", "change", "changed", "arrive", "arrive", "arrive", "lose", "wait"]
-        ),
-        st.integers(0, 7),
+STEP = st.tuples(
+    st.sampled_from(
+        [
+            *("read", "read", "change", "changed", "arrive", "arrive", "arrive", "lose"),
+            *("wait", "got", "beat", "beat", "ping", "ponged", "hear", "hear", "cut", "subscribe"),
+        ]
     ),
-    min_size=4,
-    max_size=60,
+    st.integers(0, 7),
 )
+STEPS = st.lists(STEP, min_size=4, max_size=60)
 Make = Callable[[Clock, MemoryValkey, Database], Replica]
 WAITS_S: Final = (0.1, 0.3, 0.5, 0.7, STALE_S, 1.5, 3.0, 12.0)
 
@@ -104,6 +117,56 @@ class SlowValkey(MemoryValkey):
         await self.wire.send(valkey=True)
         return lies
 
+    async def tell(self, key: str, entry: Entry, ttl_s: float) -> Entry:
+        await self.wire.send(valkey=True)
+        lies = await super().tell(key, entry, ttl_s)
+        await self.wire.send(valkey=True)
+        return lies
+
+
+class Ear:
+    """One replica's connection for notices. What is said on it is heard in its order, or never."""
+
+    def __init__(self, clock: Clock, valkey: MemoryValkey, memory: Memory) -> None:
+        self._clock, self._valkey, self._memory = clock, valkey, memory
+        self._pings = deque[float]()
+        self._said = deque[Callable[[], None]]()
+        self._is_open = self._is_confirmed = False
+        self.step("subscribe")
+        self.step("hear")
+
+    def step(self, name: str) -> None:
+        """Something happens to it, if it can."""
+        if name == "subscribe" and not self._is_open:
+            self._is_open = True
+            self._valkey.listeners.append(self._published)
+            self._said.append(self._confirmed)
+        elif name == "cut" and self._is_open:
+            self._is_open = self._is_confirmed = False
+            self._valkey.listeners.remove(self._published)
+            self._pings.clear()
+            self._said.clear()
+        elif name == "ping" and self._is_confirmed:
+            self._pings.append(self._clock())
+        elif name == "ponged" and self._pings:
+            sent_s = self._pings.popleft()
+            self._said.append(lambda: self._memory.sure(sent_s))
+        elif name == "hear" and self._said:
+            self._said.popleft()()
+        elif name == "beat":
+            self.step("ping")
+            while self._pings:
+                self.step("ponged")
+            while self._said:
+                self.step("hear")
+
+    def _published(self, code: str, version: int) -> None:
+        self._said.append(lambda: self._memory.changed(code, version, self._clock()))
+
+    def _confirmed(self) -> None:
+        self._is_confirmed = True
+        self._memory.subscribed(self._clock())
+
 
 class SlowDatabase(Database):
     """A database at the other end of it."""
@@ -131,9 +194,10 @@ class World:
     """Two replicas, what they were asked for, and what was answered when."""
 
     def __init__(self, clock: Clock, valkey: SlowValkey, make: Make) -> None:
-        self.clock, self.wire = clock, valkey.wire
+        self.clock, self.valkey, self.wire = clock, valkey, valkey.wire
         self._database = SlowDatabase(self.wire)
         self._replicas = [make(clock, valkey, self._database) for _ in range(2)]
+        self._ears = [Ear(clock, valkey, memory_of(one)) for one in self._replicas]
         self._answered: list[tuple[float, int]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self.wrong: list[str] = []
@@ -158,6 +222,10 @@ class World:
             self._tasks.append(asyncio.create_task(self._change(self._replicas[number % 2])))
         elif name == "changed":
             await self._at_once(self._change(self._replicas[number % 2]))
+        elif name == "got":
+            await self._at_once(self._read(self._replicas[number % 2]))
+        elif name in ("beat", "ping", "ponged", "hear", "cut", "subscribe"):
+            self._ears[number % 2].step(name)
         elif name == "wait":
             await self.wire.wait(WAITS_S[number])
         elif messages:
@@ -165,13 +233,14 @@ class World:
             self.wire.arrive(message, lost=name == "lose" and message.may_be_lost)
 
     async def _at_once(self, work: Coroutine[None, None, None]) -> None:
-        """Do the work while everything else that is under way stays there."""
+        """Do the work while everything else stays under way, but for what it has to wait for."""
         others = list(self.wire.messages)
         task = asyncio.create_task(work)
         await settle()
         while not task.done():
             self.clock.now_s += MOMENT_S
-            for message in [one for one in self.wire.messages if one not in others]:
+            own = [one for one in self.wire.messages if one not in others]
+            for message in own or self.wire.messages[:1]:
                 self.wire.arrive(message)
             await settle()
         await task
@@ -192,6 +261,11 @@ class World:
             self.wrong.append(f"asked at {asked_s:.6f}: version {version}, not {least} or later")
 
 
+def memory_of(replica: Replica) -> LocalCache:
+    assert isinstance(replica.local, LocalCache)
+    return replica.local
+
+
 async def settle() -> None:
     for _ in range(12):
         await asyncio.sleep(0)
@@ -201,6 +275,23 @@ def week() -> Make:
     """Replicas as the service has them; chance is the same each time."""
     chance = Random(0).random
     return functools.partial(Replica, beta=1.0, random=chance)
+
+
+def with_memory(kind: type[LocalCache], notices: int = NOTICES) -> Make:
+    """Replicas with a memory of this kind, and room in it for so many notices."""
+
+    def make(clock: Clock, valkey: MemoryValkey, database: Database) -> Replica:
+        local = kind(
+            entries=10,
+            ttl_s=STALE_S,
+            most_s=MOST_S,
+            renew_s=0.25,
+            random=lambda: 0.0,
+            notices=notices,
+        )
+        return Replica(clock, valkey, database, local=local)
+
+    return make
 
 
 def played(steps: list[Step], make: Make, versioned: bool = True) -> World:
@@ -228,6 +319,13 @@ def test_no_read_is_older_than_the_bound(steps: list[Step]) -> None:
     assert not world.wrong
 
 
+@EXAMPLES
+@given(STEPS)
+def test_nor_where_each_notice_is_forgotten_at_once(steps: list[Step]) -> None:
+    world = played(steps, with_memory(LocalCache, notices=0))
+    assert not world.wrong
+
+
 class DatedAtItsEnd(LocalCache):
     """A replica's memory in which an entry's age counts from when its read was over."""
 
@@ -235,6 +333,30 @@ class DatedAtItsEnd(LocalCache):
 
     def put(self, code: str, entry: Entry, read_began_s: float) -> None:
         super().put(code, entry, self.clock())
+
+
+class BelievesSilence(LocalCache):
+    """One that takes no notice for no change, whatever has become of its PINGs."""
+
+    def _prolong(self, held: Held, now_s: float) -> None:
+        self._sure_s = now_s
+        super()._prolong(held, now_s)
+
+
+class ForgetsNotices(LocalCache):
+    """One that prolongs a read's result although a notice came while it was under way."""
+
+    def changed(self, code: str, version: int, now_s: float) -> None:
+        super().changed(code, version, now_s)
+        self._noticed.clear()
+
+
+class TrustsTheGap(LocalCache):
+    """One that goes on as if nothing had been missed between two subscriptions."""
+
+    def subscribed(self, now_s: float) -> None:
+        if self._since_s == math.inf:
+            super().subscribed(now_s)
 
 
 class JoinsAnyFlight(CacheAside):
@@ -245,9 +367,10 @@ class JoinsAnyFlight(CacheAside):
 
 
 def dated_at_its_end(clock: Clock, valkey: MemoryValkey, database: Database) -> Replica:
-    local = DatedAtItsEnd(entries=10, ttl_s=STALE_S, renew_s=0)
-    local.clock = clock
-    return Replica(clock, valkey, database, local=local)
+    replica = with_memory(DatedAtItsEnd)(clock, valkey, database)
+    assert isinstance(replica.local, DatedAtItsEnd)
+    replica.local.clock = clock
+    return replica
 
 
 def joins_any_flight(clock: Clock, valkey: MemoryValkey, database: Database) -> Replica:
@@ -273,14 +396,57 @@ SLOW_FLIGHT: Final[list[Step]] = [
     ("wait", 7),
     ("read", 1),
 ]
+NOTICE_UNDER_WAY: Final[list[Step]] = [
+    ("changed", 0),
+    ("got", 1),
+    ("changed", 0),
+    ("wait", 4),
+    ("got", 1),
+]
+READ_UNDER_WAY: Final[list[Step]] = [
+    ("changed", 0),
+    ("read", 1),
+    ("arrive", 0),  # Valkey is asked, and its answer is slow
+    ("changed", 0),
+    ("hear", 1),
+    ("arrive", 0),
+    ("wait", 2),
+    ("beat", 1),
+    ("wait", 3),
+    ("got", 1),
+]
+CONNECTION_LOST: Final[list[Step]] = [
+    ("changed", 0),
+    ("got", 1),
+    ("cut", 1),
+    ("changed", 0),
+    ("subscribe", 1),
+    ("wait", 2),
+    ("hear", 1),
+    ("beat", 1),
+    ("wait", 3),
+    ("got", 1),
+]
 
 
 @pytest.mark.parametrize(
     ("careless", "steps"),
-    [(dated_at_its_end, SLOW_ANSWER), (joins_any_flight, SLOW_FLIGHT)],
-    ids=["aged from the end of its read", "joins any flight"],
+    [
+        (dated_at_its_end, SLOW_ANSWER),
+        (joins_any_flight, SLOW_FLIGHT),
+        (with_memory(BelievesSilence), NOTICE_UNDER_WAY),
+        (with_memory(ForgetsNotices), READ_UNDER_WAY),
+        (with_memory(TrustsTheGap), CONNECTION_LOST),
+    ],
+    ids=[
+        "aged from the end of its read",
+        "joins any flight",
+        "believes silence",
+        "forgets notices",
+        "trusts the gap",
+    ],
 )
-def test_what_the_age_of_a_read_is_good_for(careless: Make, steps: list[Step]) -> None:
+def test_what_each_rule_is_good_for(careless: Make, steps: list[Step]) -> None:
     assert played(steps, careless).wrong
     assert not played(steps, week()).wrong
 
@@ -293,3 +459,33 @@ def test_with_blind_writes_a_scenario_is_found_that_brings_the_old_back() -> Non
 
     with pytest.raises(AssertionError, match="asked at"):
         never_wrong()
+
+
+def near_dangers() -> st.SearchStrategy[list[Step]]:
+    """The scenarios above, with other things going on in between."""
+
+    def mixed(steps: list[Step], others: list[tuple[int, Step]]) -> list[Step]:
+        found = list(steps)
+        for place, step in others:
+            found.insert(min(place, len(found)), step)
+        return found
+
+    dangers = [SLOW_ANSWER, SLOW_FLIGHT, NOTICE_UNDER_WAY, READ_UNDER_WAY, CONNECTION_LOST]
+    others = st.lists(st.tuples(st.integers(0, 16), STEP), max_size=8)
+    return st.builds(mixed, st.sampled_from(dangers), others)
+
+
+@EXAMPLES
+@given(near_dangers())
+def test_no_read_is_older_whatever_else_goes_on(steps: list[Step]) -> None:
+    assert not played(steps, week()).wrong
+
+
+def test_an_entry_lives_on_while_its_replica_hears_that_nothing_changes() -> None:
+    """Without this the bound would be kept by a memory that forgets everything."""
+    steps: list[Step] = [("changed", 0), ("got", 1)]
+    for _ in range(100):
+        steps += [("wait", 1), ("beat", 1), ("got", 1)]
+    world = played(steps, with_memory(LocalCache))
+    assert not world.wrong
+    assert world.valkey.gets == 1
