@@ -7,7 +7,7 @@ from typing import Final
 
 from infra.evidence import Figures, Lab, Mechanism, claim
 from week04_shortener.checks.inside import empty_cache, forgotten
-from week04_shortener.checks.stands import LINKS_IN_MEMORY, door_of
+from week04_shortener.checks.stands import LINKS_IN_MEMORY, WEEK, door_of
 from week04_shortener.checks.traffic import Followed, Link, follow, follow_all, try_links
 
 LINKS: Final = 300
@@ -42,7 +42,7 @@ class Links:
         rounds = [await self._follow(door, links, random)]
         if lab.site is not None:
             await empty_cache(lab.site)
-            await forgotten(lab.site)
+            await forgotten(lab.site, WEEK.replicas)
             rounds.append(await self._follow(door, links, random))
             self._both_answered(rounds)
         return Figures(

@@ -51,7 +51,7 @@ class Monitor:
             [f"https://example.org/monitor/{lab.seed}/{number}" for number in range(2)],
         )
         lab.say("waiting until the replicas have forgotten the new links")
-        await forgotten(site)
+        await forgotten(site, stand.replicas)
         await empty_cache(site)
         # So that connections are open, and scripts known to Valkey by their digests.
         await _three(site, stand, rehearsal)

@@ -68,7 +68,7 @@ class Staleness:
         slow = stand.replicas[1]
         targets = [f"https://example.org/stale/{lab.seed}/{number}" for number in range(2)]
         links = await make_links(site.url(stand.front), targets)
-        await forgotten(site)
+        await forgotten(site, stand.replicas)
         await empty_cache(site)
         await _rehearse(site, slow)
         lab.say("a replica reads both links and is stopped before it has written them")
