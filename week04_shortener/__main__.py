@@ -40,6 +40,12 @@ FOR_PEOPLE: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "monitor": monitor.add,
     "dsn": commands.add_dsn,
 }
+BEHIND = ("forwarder", "consumer")
+NICE = 10
+"""Of those who carry clicks behind the redirects (setpriority(2)). On a machine that has too little
+for all, redirects come first and clicks wait in the replicas' logs. Not of the relay: on it depends
+how soon a change is seen that Valkey was not told of."""
+
 COMMANDS = (*WORKERS, *FOR_PEOPLE)
 
 
@@ -53,6 +59,8 @@ def main(arguments: list[str]) -> int:
     settings = load_settings(Settings)
     if name in WORKERS:
         log = configure_logging(f"shortener-{name}", settings.log_level, quiet=QUIET_LOGGERS)
+        if name in BEHIND:
+            os.nice(NICE)
         return lifecycle.run(lambda stop: WORKERS[name](settings, new_registry(log), stop))
     # Standard output belongs to the answer; what goes wrong is said beside it.
     configure_logging(f"shortener-{name}", "CRITICAL", fd=2)

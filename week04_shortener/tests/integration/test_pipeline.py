@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import secrets
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -22,7 +23,7 @@ from infra.lab.engines.local.engine import LocalEngine
 from infra.lab.handing_over import run_own
 from infra.service.retry import Pace
 from week04_shortener import commands
-from week04_shortener.__main__ import FOR_PEOPLE
+from week04_shortener.__main__ import FOR_PEOPLE, NICE
 from week04_shortener.analytics.batches import Message, plan
 from week04_shortener.analytics.statistics import Statistics
 from week04_shortener.analytics.tables import Analytics, Refused
@@ -118,6 +119,13 @@ def run(
 
 
 # ---- Dead letters
+
+
+def test_who_carries_clicks_gives_way_to_who_redirects(lab: LocalEngine) -> None:
+    nice = {row.name: os.getpriority(os.PRIO_PROCESS, row.pid) for row in lab.status() if row.pid}
+    behind = {nice[name] for name in ("forwarder1", "forwarder2", "consumer")}
+    assert behind == {NICE + nice["relay"]}
+    assert nice["relay"] == nice["api1"] == nice["api2"]
 
 
 def test_a_poison_message_costs_only_itself_and_is_counted_once_it_can_be(
