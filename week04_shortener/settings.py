@@ -245,7 +245,7 @@ class Settings(ServiceSettings):
         16 * 1024 * 1024, ge=4096, description="size at which a new segment begins, bytes"
     )
     forward_poll_s: Seconds = Field(
-        0.05, le=10, description="how often the forwarder looks for new clicks, seconds"
+        0.1, le=10, description="how long clicks gather before the forwarder sends them, seconds"
     )
     forward_batch_bytes: int = Field(
         256 * 1024, ge=8192, description="click log read and sent at once, bytes, 8192 or more"

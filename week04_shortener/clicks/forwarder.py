@@ -28,11 +28,15 @@ class Sender(Protocol):
 
 
 class Piece(NamedTuple):
-    """What was read from the log in one go: records to send, and the cursor once they are."""
+    """What was read from the log in one go: records to send, and the cursor once they are.
+
+    `full` when it is as much as is read at once, or all of a segment: behind it there may be more.
+    """
 
     records: list[Record]
     damaged: int
     after: Cursor
+    full: bool
 
 
 class ForwarderMetrics:
@@ -85,7 +89,7 @@ class Forwarder:
     async def run(self, stop: asyncio.Event) -> None:
         """Forward until `stop` is set; the rest of the log is for the next start."""
         while not stop.is_set():
-            moved = await keep_trying(
+            full = await keep_trying(
                 "forwarding clicks",
                 self.step,
                 on=(KafkaUnavailable, OSError),
@@ -93,11 +97,13 @@ class Forwarder:
                 pace=self._pace,
                 failed=lambda _: self._metrics.failures.inc(),
             )
-            if not moved:
+            # Else clicks gather for a moment: sent one by one, each would cost Kafka, the consumer
+            # and PostgreSQL as much as a hundred together.
+            if not full:
                 await pause(self._poll_s, stop)
 
     async def step(self) -> bool:
-        """Forward one piece of the log; False when there is nothing new."""
+        """Forward one piece of the log, if there is anything new; whether more may be behind it."""
         piece = self._read()
         if piece.after == self._cursor:
             self._save_cursor()
@@ -112,7 +118,7 @@ class Forwarder:
             self._log.warning("lines of the click log are damaged", lines=piece.damaged)
         for number in cursor.forwarded(piece.after, clicklog.list_segments(self._directory)):
             clicklog.delete_segment(self._directory, number)
-        return True
+        return piece.full
 
     def close(self) -> None:
         """Let another forwarder have the directory."""
@@ -126,7 +132,7 @@ class Forwarder:
         segments = clicklog.list_segments(self._directory)
         at = cursor.settle(self._cursor, segments)
         if not segments:
-            return Piece([], 0, at)
+            return Piece([], 0, at, full=False)
         chunk = clicklog.read_chunk(
             self._directory, at.segment, at.offset, max_bytes=self._batch_bytes
         )
@@ -135,7 +141,8 @@ class Forwarder:
         after = Cursor(at.segment, at.offset + parsed.used_bytes)
         if chunk.closed:
             after = cursor.following(after, segments)
-        return Piece(records, parsed.damaged + refused, after)
+        full = chunk.closed or len(chunk.data) == self._batch_bytes
+        return Piece(records, parsed.damaged + refused, after, full)
 
     def _save_cursor(self) -> None:
         """Save the cursor, if it has moved since.

@@ -125,7 +125,7 @@ class Setting:
             self.forwarder = None
 
     def drain(self) -> None:
-        """Step until there is nothing new."""
+        """Step as long as there may be more."""
         assert self.forwarder
 
         async def steps() -> None:
@@ -178,6 +178,22 @@ def test_small_pieces_lose_nothing(setting: Setting, batch_bytes: int) -> None:
     setting.restart(batch_bytes)
     setting.drain()
     assert setting.broker.taken == clicks
+
+
+def test_only_a_piece_that_was_cut_or_closed_is_followed_by_another_at_once(
+    setting: Setting,
+) -> None:
+    setting.add(1, *map(click, range(100)))
+    forwarder = setting.restart(batch_bytes=8192)
+    assert asyncio.run(forwarder.step()), "the piece was cut: there is more"
+    setting.drain()
+    setting.add(1, click(100))
+    assert not asyncio.run(forwarder.step()), "clicks may gather"
+    setting.add(1, click(101))
+    setting.add(2, click(102))
+    assert asyncio.run(forwarder.step()), "the segment is closed: there is another"
+    assert not asyncio.run(forwarder.step())
+    assert setting.broker.taken == list(map(click, range(103)))
 
 
 def test_an_attempt_that_failed_is_sent_again(setting: Setting) -> None:
