@@ -22,6 +22,7 @@ from benchmarks.summaries import NONE, by_label, median_and_range, series, summa
 from benchmarks.wrk import WrkResult
 from infra.evidence import html
 from infra.evidence import plots as lanes
+from infra.evidence.figures import shown
 from infra.lab.errors import LabError, UsageError
 
 FILES_MAX = 50
@@ -168,7 +169,7 @@ def _outages(result: Result) -> str:
 def _wrk(result: WrkResult) -> str:
     at = {f"p{percent}": us for percent, us in result.percentiles_us.items()}
     named = {"mean": result.latency_mean_us, **at, "max": result.latency_max_us}
-    cells = ("all answers", *(f"{value / 1000:.3g}" for value in named.values()))
+    cells = ("all answers", *(shown(value / 1000) for value in named.values()))
     return html.numbers("latency by wrk, ms", ("", *named), [cells])
 
 
@@ -180,12 +181,12 @@ def _locust(result: LocustResult) -> str:
             escape(f"{row.method} {row.name}"),
             f"{row.requests:,}",
             f"{row.failures:,}",
-            f"{row.mean_ms:.3g}",
+            shown(row.mean_ms),
             *(
                 f"{row.percentiles_ms[one]:g}" if one in row.percentiles_ms else NONE
                 for one in percents
             ),
-            f"{row.max_ms:.3g}",
+            shown(row.max_ms),
         )
         for row in result.rows
     ]

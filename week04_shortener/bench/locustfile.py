@@ -39,7 +39,7 @@ class Visitor(FastHttpUser):
     @task(FOLLOWS)
     def follow(self) -> None:
         with self.client.get(
-            f"/{_popular()}", name="GET /{code}", allow_redirects=False, catch_response=True
+            f"/{_popular()}", name="/{code}", allow_redirects=False, catch_response=True
         ) as answer:
             _judge(answer, 302)
 
@@ -50,7 +50,7 @@ class Visitor(FastHttpUser):
     @task(LOOKS)
     def look(self) -> None:
         with self.client.get(
-            f"/stats/{_popular()}", name="GET /stats/{code}", catch_response=True
+            f"/stats/{_popular()}", name="/stats/{code}", catch_response=True
         ) as answer:
             _judge(answer, 200)
 
