@@ -14,7 +14,9 @@ def side_by_side(bench: Bench, case: str) -> str:
     if ours is None or plain is None:
         return ""
     cost = median(bench.ratios(plain, "cpu_us", OURS) or [0.0])
-    told = f"The plain endpoint costs {cost:.1f} times the processor time of ours" if cost else ""
+    told = ""
+    if cost:
+        told = f"To answer, the plain endpoint takes {cost:.1f} times the processor time of ours"
     if told and case not in bench.open_loop:
         rate = median(bench.ratios(ours, "per_s", BASELINE))
         told += f", and ours gives {rate:.1f} times as many redirects"

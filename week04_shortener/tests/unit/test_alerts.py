@@ -11,6 +11,8 @@ import yaml  # type: ignore[import-untyped]  # comes with schemathesis
 from prometheus_client import CollectorRegistry
 
 from week04_shortener.analytics.consumer import ConsumerMetrics
+from week04_shortener.cache.fills import FillMetrics
+from week04_shortener.cache.notices import NoticeMetrics
 from week04_shortener.cache.valkey import ValkeyCache
 from week04_shortener.clicks.clicklog import ClickLogMetrics
 from week04_shortener.clicks.forwarder import ForwarderMetrics
@@ -35,6 +37,8 @@ def registry() -> CollectorRegistry:
     ForwarderMetrics(one)
     ConsumerMetrics(one).lag.labels("0").set(0)
     HousekeepingMetrics(one)
+    FillMetrics(one)
+    NoticeMetrics(one)
     relay = RelayMetrics(one)
     relay.oldest_s.labels(Destination.CACHE.value).set(0)
     ValkeyCache(
@@ -77,6 +81,8 @@ def test_names_are_unique_and_what_was_promised_is_watched() -> None:
         "shortener_consumer_dead_letters_total",
         "shortener_consumer_lag_messages",
         "shortener_cache_up",
+        "shortener_notices_up",
+        "shortener_fills_busy_total",
         "shortener_outbox_oldest_seconds",
     }
 
