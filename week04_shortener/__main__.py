@@ -41,10 +41,11 @@ FOR_PEOPLE: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "dsn": commands.add_dsn,
 }
 BEHIND = ("forwarder", "consumer")
+"""Who carries clicks behind the redirects, at a lower priority. Not the relay: on it depends how
+soon a change is seen that Valkey was not told of."""
 NICE = 10
-"""Of those who carry clicks behind the redirects (setpriority(2)). On a machine that has too little
-for all, redirects come first and clicks wait in the replicas' logs. Not of the relay: on it depends
-how soon a change is seen that Valkey was not told of."""
+"""How much lower (nice(2)). On a machine that has too little for all, redirects come first and
+clicks wait in the replicas' logs."""
 
 COMMANDS = (*WORKERS, *FOR_PEOPLE)
 

@@ -63,8 +63,10 @@ valkey = Valkey(
         # Which entries make room when memory is full. Links are followed by a power law, few of
         # them nearly always. LRU keeps those as long as nothing else comes; but a guessed code, a
         # link of an import that nobody follows, is the most recent of all, once, and a row of such
-        # pushes the popular ones out. LFU counts uses (new keys begin at 5, popular ones stand far
-        # above) and takes the newcomers first. What it is known to do badly, to keep what was
+        # pushes the popular ones out. LFU counts uses (new keys begin at 5), those used least go
+        # first. Since replicas remember what is followed often, Valkey sees even the most
+        # popular link a few times a minute only: it stands little above a newcomer, but if it has
+        # to go, that costs one query a minute. What it is known to do badly, to keep what was
         # popular once, is bounded here: counts go down by one each minute, and each entry ends
         # with its TTL. Not `volatile-ttl`: the life that is left says nothing of popularity.
         # https://valkey.io/topics/lru-cache

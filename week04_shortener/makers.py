@@ -31,7 +31,7 @@ from week04_shortener.cache.lease import LeaseMetrics, SharedLease, Tokens
 from week04_shortener.cache.lease import Limits as LeaseLimits
 from week04_shortener.cache.local import Local, LocalCache, LocalMetrics, NoLocalCache
 from week04_shortener.cache.lookups import CacheMetrics
-from week04_shortener.cache.notices import PINGS, Listener, NoticeMetrics
+from week04_shortener.cache.notices import CONNECT_S, PING_MOST_S, PINGS, Listener, NoticeMetrics
 from week04_shortener.cache.notices import Limits as NoticeLimits
 from week04_shortener.cache.renewals import Renewals
 from week04_shortener.cache.shared import cache_of, lifetimes_of
@@ -97,8 +97,8 @@ def _local(settings: Settings, registry: CollectorRegistry) -> Local:
 def _listener(settings: Settings, local: Local, registry: CollectorRegistry) -> Listener | None:
     if not isinstance(local, LocalCache) or settings.local_most_s <= settings.local_ttl_s:
         return None
-    # A busy replica may be late: an entry's whole life is then as good a limit as any.
-    limits = NoticeLimits(every_s=settings.local_ttl_s / PINGS, connect_s=settings.local_ttl_s)
+    every_s = min(settings.local_ttl_s / PINGS, PING_MOST_S)
+    limits = NoticeLimits(every_s=every_s, connect_s=CONNECT_S)
     return Listener(
         settings.valkey_url.get_secret_value(),
         local,

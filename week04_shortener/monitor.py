@@ -59,7 +59,7 @@ def line(at_s: float, command: str, by_script: bool) -> str:
 
 
 def is_shown(command: str) -> bool:
-    """Not the PINGs, by which replicas learn several times a second that they miss nothing."""
+    """Whether people want to see it: not PINGs, by which replicas learn that they miss nothing."""
     return not command.upper().startswith("PING")
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
+import structlog
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
@@ -275,11 +276,19 @@ async def _told(listener: Listener | None) -> AsyncIterator[None]:
         return
     stop = asyncio.Event()
     task = asyncio.create_task(listener.run(stop))
+    task.add_done_callback(_say_why_it_ended)
     try:
         yield
     finally:
         stop.set()
-        await task
+        await asyncio.wait([task])
+
+
+def _say_why_it_ended(task: asyncio.Task[None]) -> None:
+    """It is a help, and the service goes on without; but it should only end when it is told to."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        structlog.get_logger().error("changes of links are not heard any more", exc_info=error)
 
 
 def _password_limit(

@@ -201,14 +201,10 @@ class Settings(ServiceSettings):
         1.0, description="how long the cache is left alone before it is tried again, seconds"
     )
     local_ttl_s: Seconds = Field(
-        1.0,
-        description="life of a link in a replica's own memory, seconds: for so long a replica may "
-        "redirect to where a changed link led before",
+        1.0, description="how old what a replica remembers of a link may be, seconds"
     )
     local_most_s: Seconds = Field(
-        60.0,
-        description="the same while Valkey tells the replica of all changes, seconds; no more than "
-        "SHORTENER_LOCAL_TTL_S: it is not told",
+        60.0, description="how long it remembers a link while it hears of all changes, seconds"
     )
     local_entries: int = Field(
         10_000, ge=0, le=1_000_000, description="links in a replica's own memory; 0 keeps none"

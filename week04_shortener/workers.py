@@ -159,11 +159,11 @@ async def relay(settings: Settings, registry: CollectorRegistry, stop: asyncio.E
     metrics = RelayMetrics(registry)
     outbox = OutboxReader(database)
 
-    def to(destination: Destination, tell: Tell) -> Relay:
+    def to(destination: Destination, carry: Tell) -> Relay:
         return Relay(
             destination,
             outbox,
-            tell,
+            carry,
             metrics,
             batch=settings.relay_batch,
             poll_s=settings.relay_poll_s,

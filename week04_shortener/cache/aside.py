@@ -14,7 +14,8 @@ by `stale_s` and no more, although replicas remember links for longer: see `loca
 take that away. Valkey does not answer when it is told: until the outbox has told it again, what it
 holds is old. Or it loses the change's entry, evicted or in a restart, while a fill is under way
 that has read what was before: then that is what it holds, until the outbox's telling, a moment
-after each change, or if even that came earlier, until the entry ends.
+after each change, or if even that came earlier, until the entry ends, and what replicas remember of
+it after that.
 """
 
 import time
@@ -279,7 +280,7 @@ class CacheAside:
         # A replica that hears of no changes asks about once in `stale_s` for a link that is
         # followed all the time. If what a fill takes were the only measure, the end would come
         # between two such lookups. One that hears of them asks more rarely, and may find that the
-        # entry has ended; but it asks behind its requests, and nobody waits for the fill.
+        # entry has ended; but for a link that is followed often it asks behind its requests.
         cost_s = max(self._fill_cost.value_s, tiers.stale_s)
         if kept.entry.kind is not Kind.ABSENT and tiers.early.is_due(kept.left_s, cost_s):
             tiers.renewals.start(

@@ -22,8 +22,9 @@ than one is not renewed by any PING. So many are remembered as there is room for
 read when one of those came that are forgotten is not renewed either.
 
 Changes that Valkey was not told of, or has lost, come with no notice: the relay tells them again.
-`most_s` after its read an entry ends whatever was heard: then that is the longest that anything
-wrong with all this can last.
+`most_s` after its read an entry ends whatever was heard: no longer is anything remembered that has
+gone wrong here. All this takes one Valkey for granted: whoever tells it of a change and whoever
+listens must speak to the same process.
 
 A code that has no link is never kept here. Others may make that link through another replica: its
 maker would be told 404 just after 201. And codes can be guessed without end, so they would push out
@@ -42,8 +43,8 @@ from prometheus_client.registry import Collector
 from week04_shortener.links import Entry, Kind
 
 NOTICES: Final = 10_000
-"""That are remembered for the reads under way: some seconds' worth of more changes than PostgreSQL
-makes, and a read takes seconds at most."""
+"""So many are remembered for the reads under way: some seconds' worth of more changes than
+PostgreSQL makes, and a read takes seconds at most."""
 
 _SPREAD: Final = 0.25
 """Share of a life that differs from entry to entry. When the notices stop coming, all entries were

@@ -36,6 +36,19 @@ ALL: Final = b"*"
 
 PINGS: Final = 4
 """In the life of an entry. What was sure a quarter of it ago is prolonged by the other three."""
+PING_MOST_S: Final = 1.0
+"""Between two PINGs at most, however long entries live: `SILENCE_S` must see several unanswered."""
+
+CONNECT_S: Final = 2.0
+"""For connecting and subscribing. A busy replica may be late with it, and nothing waits for it."""
+
+TURN: Final = 32
+"""Notices that are read without a pause: requests must not wait for however many there are."""
+
+_DOUBLINGS: Final = 10
+
+_DIGITS: Final = 18
+"""Of a version that is believed; PostgreSQL's have fewer, and Python refuses to read thousands."""
 
 SILENCE_S: Final = 5.0
 """A connection without an answer for so long is made anew. Nothing is wrong until then: what is
@@ -88,7 +101,7 @@ def notice(key: str, version: int) -> str:
 def heard(data: bytes) -> tuple[str, int] | None:
     """The key and the version of a notice; None when it is none."""
     version, _, key = data.partition(b" ")
-    if not key or not version.isdigit():
+    if not key or not version.isdigit() or len(version) > _DIGITS:
         return None
     return key.decode("ascii", "replace"), int(version)
 
@@ -110,12 +123,14 @@ class Listener:
         pace: Pace,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
+        given: dict[str, Any] = dict(parse_url(url))
         options: dict[str, Any] = {
             "socket_connect_timeout": limits.connect_s,
             "socket_timeout": limits.connect_s,
             # A connection that is made again has no subscription: see `run`.
             "retry": Retry(NoBackoff(), 0),
-            **parse_url(url),
+            # Those two are a pool's, of which a single connection knows nothing.
+            **{name: given[name] for name in given if name not in ("timeout", "max_connections")},
             "protocol": 2,
             "decode_responses": False,
         }
@@ -126,20 +141,23 @@ class Listener:
         self._limits = limits
         self._pace = pace
         self._now = now
+        self._answered = False
         self._log = structlog.get_logger()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Listen until `stop` is set, over as many connections as that takes."""
+        in_vain = 0
         with contextlib.suppress(Stopped):
             while True:
                 connection = await keep_trying(
                     "listening for changes of links",
-                    self._subscribe,
+                    lambda: unless_stopped(self._subscribe(), stop),
                     on=(Deaf,),
                     stop=stop,
                     pace=self._pace,
                 )
                 self._metrics.up.set(1)
+                self._answered = False
                 try:
                     await unless_stopped(self._listen(connection), stop)
                 except Deaf as error:
@@ -150,8 +168,11 @@ class Listener:
                 finally:
                     self._metrics.up.set(0)
                     await connection.disconnect(nowait=True)
-                # Other replicas have lost theirs at the same moment.
-                await pause(self._pace.first_s * random(), stop)
+                # Other replicas have lost theirs at the same moment. And a server may let everybody
+                # subscribe, and then answer nobody.
+                in_vain = 0 if self._answered else min(in_vain + 1, _DOUBLINGS)
+                most_s = min(self._pace.most_s, self._pace.first_s * 2**in_vain)
+                await pause(most_s * random(), stop)
 
     async def _subscribe(self) -> AbstractConnection:
         """A new connection on which every notice is heard from now on. Raises `Deaf`."""
@@ -180,6 +201,7 @@ class Listener:
     async def _listen(self, connection: AbstractConnection) -> None:
         """Tell what comes, in its order, for as long as PINGs are answered. Raises `Deaf`."""
         heard_s = ping_at_s = self._now()
+        read = 0
         try:
             while True:
                 now_s = self._now()
@@ -192,9 +214,11 @@ class Listener:
                 answer = await connection.read_response(timeout=max(0.001, ping_at_s - now_s))
                 if answer is not None and self._take(answer):
                     heard_s = self._now()
-                # Notices that have arrived are read without a pause: requests must not wait for
-                # however many there are.
-                await asyncio.sleep(0)
+                    self._answered = True
+                # What has arrived already is read without a pause.
+                read += 1
+                if read % TURN == 0:
+                    await asyncio.sleep(0)
         except (RedisError, OSError, RuntimeError) as error:
             raise Deaf(brief(error)) from error
 

@@ -11,6 +11,7 @@ import asyncpg
 from aiokafka.errors import KafkaError
 
 from infra.lab.errors import NotReadyError
+from infra.lab.servers import http
 from infra.lab.servers.postgres import SUPERUSER, SUPERUSER_SECRET
 from infra.lab.site import HOST, Site
 from week04_shortener.cache.notices import ALL, CHANNEL
@@ -108,8 +109,11 @@ async def forgotten(site: Site, replicas: tuple[str, ...]) -> None:
         await client.publish(CHANNEL, ALL)
     deadline_s = time.monotonic() + FORGOTTEN_S
     while time.monotonic() < deadline_s:
-        if not await metric(site, replicas, "shortener_local_cache_entries"):
-            return
+        with contextlib.suppress(NotReadyError):  # who does not answer remembers who knows what
+            for name in replicas:
+                await http.expect_ok(site.ports[name], "/health/live", TIMEOUT_S)
+            if not await metric(site, replicas, "shortener_local_cache_entries"):
+                return
         await asyncio.sleep(AGAIN_S)
 
 

@@ -32,6 +32,7 @@ from week04_shortener.tests.unit.test_service import settings
 pytestmark = pytest.mark.anyio
 
 EVERY_S = 0.02
+PACE = Pace(0.001, 0.01)
 WITHIN_S = 20.0
 
 
@@ -114,7 +115,7 @@ class Notebook:
 class Ear:
     """A listener at work."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, pace: Pace = PACE) -> None:
         self.server = server
         self.memory = Notebook()
         self.registry = CollectorRegistry()
@@ -124,7 +125,7 @@ class Ear:
             code_of,
             NoticeMetrics(self.registry),
             limits=Limits(every_s=EVERY_S, connect_s=5.0),
-            pace=Pace(0.001, 0.01),
+            pace=pace,
         )
         self._stop = asyncio.Event()
 
@@ -171,6 +172,7 @@ async def until(holds: Callable[[], bool]) -> None:
         (b"x abc", None),
         (b"-1 abc", None),
         (b" abc", None),
+        (b"9" * 5000 + b" abc", None),
     ],
 )
 def test_a_notice_is_read_or_is_none(data: bytes, found: tuple[str, int] | None) -> None:
@@ -226,6 +228,32 @@ async def test_what_is_no_subscription_is_tried_again_until_it_is() -> None:
             await until(lambda: ear.up == 1)
 
 
+async def test_who_answers_no_ping_is_asked_ever_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(notices, "random", lambda: 1.0)
+    server = Server()
+    server.has_forgotten = True
+    async with server.running(), Ear(server, Pace(0.01, 10.0)).listening():
+        await until(lambda: server.subscriptions == 3)
+        began_s = asyncio.get_running_loop().time()
+        await until(lambda: server.subscriptions == 5)
+        # 0.08 and 0.16 s: two pauses of the first kind would be 0.02.
+        assert asyncio.get_running_loop().time() - began_s > 0.1
+
+
+def test_options_of_a_pool_are_no_hindrance() -> None:
+    url = "redis://127.0.0.1:1/0?timeout=1&max_connections=5"
+    Listener(
+        url,
+        Notebook(),
+        code_of,
+        NoticeMetrics(CollectorRegistry()),
+        limits=Limits(1, 1),
+        pace=PACE,
+    )._new_connection()
+
+
 async def test_a_server_that_is_not_there_is_no_error_and_stopping_is_heard() -> None:
     server = Server()
     async with server.running():
@@ -246,3 +274,11 @@ def test_only_a_memory_that_keeps_links_for_longer_is_told(
     chosen = chosen.model_copy(update=changed)
     listener = make.listener(chosen, make.local(chosen, registry), registry)
     assert (listener is not None) is listens
+
+
+def test_silence_is_seen_over_several_pings_however_long_entries_live(tmp_path: Path) -> None:
+    chosen, make, registry = settings(tmp_path), Makers(), CollectorRegistry()
+    chosen = chosen.model_copy(update={"local_ttl_s": 30.0})
+    listener = make.listener(chosen, make.local(chosen, registry), registry)
+    assert listener is not None
+    assert listener._limits.every_s * 3 < notices.SILENCE_S
