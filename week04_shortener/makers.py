@@ -4,6 +4,7 @@ A claim's control takes one idea out by putting another maker in its place (`che
 the service itself has no switch for any of this.
 """
 
+import asyncio
 import hashlib
 import random
 from collections.abc import Callable
@@ -61,6 +62,12 @@ class SharedCache(Cache, Tokens, Protocol):
 
     async def ping(self) -> None: ...
     async def close(self) -> None: ...
+
+
+class Ear(Protocol):
+    """What has a replica hear of changed links."""
+
+    async def run(self, stop: asyncio.Event) -> None: ...
 
 
 class ClickKeeper(ClickLog, Protocol):
@@ -140,7 +147,7 @@ class Makers:
     store: Callable[[Settings, Database, CollectorRegistry], Store] = _store
     cache: Callable[[Settings, CollectorRegistry], SharedCache] = cache_of
     local: Callable[[Settings, CollectorRegistry], Local] = _local
-    listener: Callable[[Settings, Local, CollectorRegistry], Listener | None] = _listener
+    listener: Callable[[Settings, Local, CollectorRegistry], Ear | None] = _listener
     flight: Callable[[], Flight[Dated]] = SingleFlight
     lease: Callable[[Settings, Tokens, CollectorRegistry], Lease[Entry]] = _lease
     click_log: Callable[[Settings, CollectorRegistry], ClickKeeper] = _click_log

@@ -28,7 +28,6 @@ from week04_shortener.api import parts as wanted
 from week04_shortener.api import routes
 from week04_shortener.api.errors import problems
 from week04_shortener.cache.aside import CacheAside
-from week04_shortener.cache.notices import Listener
 from week04_shortener.cache.renewals import RenewalMetrics, Renewals
 from week04_shortener.callers import Callers, neighbourhood
 from week04_shortener.clicks.agents import Agents
@@ -40,6 +39,7 @@ from week04_shortener.limits.middleware import RateLimitMiddleware
 from week04_shortener.limits.rules import RequestLimits, passwords_of, rules_of
 from week04_shortener.makers import (
     ClickKeeper,
+    Ear,
     Makers,
     SharedCache,
     Store,
@@ -93,7 +93,7 @@ class _Core:
     cache: SharedCache
     renewals: Renewals
     lookup: CacheAside
-    listener: Listener | None
+    listener: Ear | None
     limiter: Limiter
     keys: Keys
     callers: Callers
@@ -269,7 +269,7 @@ async def _kept_current(block_list: BlockList | None) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _told(listener: Listener | None) -> AsyncIterator[None]:
+async def _told(listener: Ear | None) -> AsyncIterator[None]:
     """Changes of links are heard of for as long as the block lasts."""
     if listener is None:
         yield

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import uuid
 from typing import Any, Final
 
@@ -15,7 +16,10 @@ from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from infra.service.lifecycle import Stopped, pause
 from infra.service.settings import load_settings
+from week04_shortener.cache.local import Local, LocalCache
+from week04_shortener.cache.notices import Memory
 from week04_shortener.cache.valkey import ValkeyCache
 from week04_shortener.clicks.event import decode
 from week04_shortener.codes import Codec
@@ -36,6 +40,7 @@ from week04_shortener.valkey import ValkeyLimits
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 CLOSE_S: Final = 2.0
+SURE_EVERY_S: Final = 0.1
 
 
 # ---- A redirect that waits for Kafka
@@ -138,6 +143,15 @@ def fixed_window() -> ASGIApp:
     return api(load_settings(Settings), Makers(limiter=_limiter_by_the_clock))
 
 
+def believing() -> ASGIApp:
+    """A replica that takes what it remembers for true until its time is over."""
+    return api(load_settings(Settings), Makers(listener=_believing))
+
+
+def _believing(_settings: Settings, local: Local, _registry: CollectorRegistry) -> Believing | None:
+    return Believing(local) if isinstance(local, LocalCache) else None
+
+
 class ForgetfulStore(LinkStore):
     """Takes each request for a new one."""
 
@@ -162,6 +176,20 @@ class BlindCache(ValkeyCache):
     async def tell(self, key: str, entry: Entry, ttl_s: float) -> Entry:
         await self._valkey.ask(lambda: self._client.delete(key))
         return await super().tell(key, entry, ttl_s)
+
+
+class Believing:
+    """Listens to nobody, and is sure all the same."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    async def run(self, stop: asyncio.Event) -> None:
+        self._memory.subscribed(time.monotonic())
+        with contextlib.suppress(Stopped):
+            while True:
+                self._memory.sure(time.monotonic())
+                await pause(SURE_EVERY_S, stop)
 
 
 class CheckThenAct:

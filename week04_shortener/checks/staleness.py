@@ -1,4 +1,5 @@
-"""A link is changed, and another deleted, while a replica is about to cache what was before."""
+"""A link is changed, and another deleted, while a replica is about to cache what was before, or has
+remembered it for long."""
 
 from __future__ import annotations
 
@@ -20,9 +21,9 @@ from week04_shortener.checks.inside import (
     links_locked,
     superuser,
 )
-from week04_shortener.checks.stands import CARELESS, WEEK
+from week04_shortener.checks.stands import BELIEVING, CARELESS, WEEK
 from week04_shortener.checks.traffic import JSON, Link, ask, follow, follow_all, make_links, said
-from week04_shortener.lab import postgres
+from week04_shortener.lab import metric, postgres
 from week04_shortener.settings import Settings
 
 LOCAL_TTL_S: Final[float] = Settings.model_fields["local_ttl_s"].default
@@ -33,6 +34,9 @@ FILLS: Final[int] = Settings.model_fields["fills"].default
 
 TOLD_S: Final = 0.3
 """Until the relay has told of the change as well (it looks ten times a second)."""
+
+REMEMBERED_S: Final = 1.5 * LOCAL_TTL_S
+"""Links are followed for so long before they change: by then only notices keep them in memory."""
 
 WATCH_S: Final = 2.0
 EVERY_S: Final = 0.05
@@ -108,6 +112,62 @@ class Staleness:
         assert min(figures["asked_requests"]) > 0, "nobody asked"
         assert figures["other_answers"] == (0,), "answers were neither old nor new"
         assert figures["stale"] == (0,), f"the old target {oldest_s:.1f} s after the change"
+
+
+@claim(
+    "w04.staleness.remembered",
+    rows=[26],
+    mechanism="notices of changes",
+    unit="redirects to the old target after the bound",
+    seeds=range(1, 6),
+    repetitions=2,
+)
+class Remembered:
+    """The same of a link that a replica has remembered for longer than local_ttl_s."""
+
+    async def measure(self, lab: Lab, mechanism: Mechanism) -> Figures:
+        site = lab.running().site
+        name = WEEK.replicas[1] if mechanism is Mechanism.ON else BELIEVING.front
+        maker, door = site.url(WEEK.replicas[0]), site.url(name)
+        targets = [f"https://example.org/remembered/{lab.seed}/{number}" for number in range(2)]
+        links = await make_links(maker, targets)
+        lab.say("a replica is asked for both links until it must remember them by notices")
+        before = await _asked_of_valkey(site, name)
+        until_s, followed = time.monotonic() + REMEMBERED_S, 0
+        while time.monotonic() < until_s:
+            followed += (await follow_all(door, map(follow, links))).right
+            await asyncio.sleep(EVERY_S)
+        asked = await _asked_of_valkey(site, name) - before
+        changed_s = await _change(maker, links)
+        seen = [one async for one in _watch([door], links)]
+        old_s = [at_s - changed_s for at_s, led in seen if led is Led.OLD]
+        return Figures(
+            unit="redirects to the old target after the bound",
+            headline="stale",
+            samples={
+                "stale": [sum(age_s > LOCAL_TTL_S for age_s in old_s)],
+                "oldest_s": [max(old_s, default=0.0)],
+                "asked_requests": [len(seen)],
+                "other_answers": [sum(led is Led.ELSEWHERE for _, led in seen)],
+                "followed_requests": [followed],
+                "valkey_lookups": [asked],
+            },
+            attempts=len(seen) + followed,
+            seed=lab.seed,
+            notes=[f"followed for {REMEMBERED_S:g} s before the change; bound {LOCAL_TTL_S:g} s"],
+        )
+
+    def judge(self, figures: Figures) -> None:
+        [followed], [asked] = figures["followed_requests"], figures["valkey_lookups"]
+        [oldest_s] = figures["oldest_s"]
+        assert min(figures["asked_requests"]) > 0, "nobody asked"
+        assert asked < followed / 2, "the replica did not remember the links"
+        assert figures["other_answers"] == (0,), "answers were neither old nor new"
+        assert figures["stale"] == (0,), f"the old target {oldest_s:.1f} s after the change"
+
+
+async def _asked_of_valkey(site: Site, replica: str) -> float:
+    return await metric(site, (replica,), "shortener_cache_lookups_total", tier="valkey")
 
 
 async def _rehearse(site: Site, replica: str) -> None:

@@ -57,6 +57,7 @@ FIXED_WINDOW = Stand("api-fixed-window", ("api-fixed-window",))
 OWN_IDS = Stand("nginx-own-ids", WEEK.replicas)
 """The week's replicas behind a front door that keeps its ids to itself."""
 AWAITS_KAFKA = Stand("api-awaits-kafka", ("api-awaits-kafka",))
+BELIEVING = Stand("api-believing", ("api-believing",))
 
 _WEEKS_OWN = "week04_shortener.service:create_app"
 _APPS = {
@@ -131,6 +132,7 @@ def _alone() -> list[Server]:
             front(OWN_IDS.front, _FIRST_ALONE + 4, OWN_IDS.replicas),
             config="week04_shortener/checks/own_ids.conf",
         ),
+        replica(BELIEVING.front, _FIRST_ALONE + 5, f"{MORE_VARIANTS}:believing"),
         _forwarder(FORWARDER, _FIRST_ALONE + 1, PATIENT.replicas[0], {}),
         _forwarder(HURRIED_FORWARDER, _FIRST_ALONE + 2, PATIENT.replicas[1], _HURRY),
     ]

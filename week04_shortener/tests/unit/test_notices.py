@@ -280,5 +280,5 @@ def test_silence_is_seen_over_several_pings_however_long_entries_live(tmp_path: 
     chosen, make, registry = settings(tmp_path), Makers(), CollectorRegistry()
     chosen = chosen.model_copy(update={"local_ttl_s": 30.0})
     listener = make.listener(chosen, make.local(chosen, registry), registry)
-    assert listener is not None
+    assert isinstance(listener, Listener)
     assert listener._limits.every_s * 3 < notices.SILENCE_S
