@@ -62,7 +62,7 @@ def test_wrk_is_given_each_request_with_its_headers(tmp_path: Path) -> None:
 def test_the_plain_endpoint_is_set_beside_ours() -> None:
     said = side_by_side(BENCH, "warm")
     assert said == (
-        "The plain endpoint costs 9.0 times the processor time of ours, "
+        "To answer, the plain endpoint takes 9.0 times the processor time of ours, "
         "and ours gives 8.0 times as many redirects."
     )
     assert side_by_side(replace(BENCH, open_loop=("warm",)), "warm").endswith("time of ours.")
