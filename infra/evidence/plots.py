@@ -55,7 +55,7 @@ def lanes(named: Sequence[Lane], unit: str) -> str:
     if not every:
         return ""
     log = min(every) > 0 and max(every) / min(every) >= LOG_FROM_RATIO
-    ticks = _log_ticks(min(every), max(every)) if log else _ticks(min(every), max(every))
+    ticks = _log_ticks(min(every), max(every)) if log else ticks_of(every)
     scale = _scale(ticks, log)
     height = LANE * len(named) + AXIS
     unit = f"{unit}{', logarithmic' if log else ''}"
@@ -121,8 +121,9 @@ def _scale(ticks: Sequence[float], log: bool) -> Scale:
     return lambda sample: 2 * MARGIN + inner * (place(sample) - low) / (high - low)
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Round steps that enclose all; from zero when that is near."""
+def ticks_of(samples: Sequence[float]) -> list[float]:
+    """Round steps that enclose all samples; from zero when that is near."""
+    low, high = min(samples), max(samples)
     if 0 <= low <= high / 2 or low == high >= 0:
         low = 0.0
     spread = (high - low) or abs(high) or 1.0

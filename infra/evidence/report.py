@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from infra.evidence import html, plots
+from infra.evidence import curves, html, plots
 from infra.evidence.figures import quantile, shown, summarise
 from infra.evidence.results import ClaimResult, Evidence
 from infra.evidence.screen import figure
@@ -24,7 +24,7 @@ had to pass, and <span class="control">without it</span>, where the same judge h
 {sections}
 <h2>Where</h2>
 {_where(evidence)}"""
-    return html.document(f"Week {week}: what was measured", body, plots.STYLE)
+    return html.document(f"Week {week}: what was measured", body, plots.STYLE + curves.STYLE)
 
 
 def _overview(evidence: Evidence) -> str:
@@ -56,10 +56,16 @@ def _section(one: ClaimResult) -> str:
 {", ".join(map(str, seeds))}; {one.seconds:.0f} s.
 <a href="{escape(one.id)}.json">Raw samples</a></p>
 <figure>{drawn}</figure>
+{_by_load(one)}
 {_series(one)}
 {_notes(one.runs)}
 {_refuted(one)}
 </section>"""
+
+
+def _by_load(one: ClaimResult) -> str:
+    drawn = curves.curves(one)
+    return f"<figure>{drawn}</figure>" if drawn else ""
 
 
 def _series(one: ClaimResult) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 
-from infra.evidence import plots, report, tables
+from infra.evidence import curves, plots, report, tables
 from infra.evidence.figures import Figures
 from infra.evidence.results import ClaimResult, Evidence
 from infra.evidence.verdict import Judgement, Outcome, Role, Run, State
@@ -126,3 +128,30 @@ def test_whatever_was_measured_lies_inside_of_the_picture(samples: list[float]) 
     marks = _marks(_claim(samples, samples))
     assert len(marks["control"]) == len(samples)
     assert all(plots.MARGIN <= place <= plots.WIDTH - plots.MARGIN for place in marks["control"])
+
+
+def _stepped(step: str, role: Role, rows: Sequence[float]) -> Run:
+    figures = Figures(
+        unit="rows",
+        headline="rows",
+        samples={"rows": list(rows), "offered_per_s": [2, 30, 120], "failed": [0]},
+        attempts=3,
+        seed=1,
+    )
+    return Run(step=step, role=role, seed=1, repetition=1, seconds=1, figures=figures)
+
+
+def test_what_was_measured_at_several_loads_becomes_a_curve_over_them() -> None:
+    passed = [_stepped("on", Role.PASS, rows) for rows in ([4, 10, 10], [4, 12, 10], [4, 8, 10])]
+    control = _stepped("off", Role.CONTROL, [4, 60, 240])
+    one = replace(_claim([9]), runs=(*passed, control))
+    assert curves.points(one, "on", "rows") == [(2, 4), (30, 10), (120, 10)]
+    drawn = curves.curves(one)
+    picture = ElementTree.fromstring(drawn)
+    assert len(picture.findall(".//polyline")) == 2, "the claim and its control, of one series"
+    assert "240 at 120" in picture.attrib["aria-label"]
+    assert drawn in report.page(_evidence(one))
+
+
+def test_a_claim_without_loads_has_no_curve() -> None:
+    assert curves.curves(_claim([9])) == ""
