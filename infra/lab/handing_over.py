@@ -82,7 +82,7 @@ def _add_run(app: typer.Typer, week: str) -> None:
     # From the first word on all belong to the command, those with dashes too.
     @app.command(context_settings={**_FURTHER_WORDS, "allow_interspersed_args": False})
     def run(context: typer.Context, engine: wiring.EngineOption = wiring.DEFAULT_ENGINE) -> None:
-        """One of the week's own commands, on what runs: `run dead-letters list`."""
+        """One of the week's own commands, on what runs: `run dead-letters list`; alone: which."""
         declared, lab = wiring.engine(topology(clone_root(), week), engine, os.environ)
         raise typer.Exit(run_own(declared, lab, context.args))
 
@@ -90,8 +90,8 @@ def _add_run(app: typer.Typer, week: str) -> None:
 def run_own(declared: Topology, lab: Engine, words: Sequence[str]) -> int:
     """Run the week's own command that `words` name; returns its exit status.
 
-    It gets the environment that the topology gives the week's processes. Raises UsageError for a
-    week that has no commands, LabError while the week is down.
+    Without words it tells which there are. It gets the environment of the week's processes. Raises
+    UsageError for a week that has no commands, LabError while the week is down.
     """
     if declared.command is None:
         raise UsageError(f"{declared.week} has no commands of its own")
@@ -100,7 +100,7 @@ def run_own(declared: Topology, lab: Engine, words: Sequence[str]) -> int:
     launch = declared.command.launch(lab.site)
     environ = {**os.environ, **launch.env}
     return subprocess.run(
-        [*launch.argv, *words], cwd=lab.site.clone, env=environ, check=False
+        [*launch.argv, *(words or ("--help",))], cwd=lab.site.clone, env=environ, check=False
     ).returncode
 
 

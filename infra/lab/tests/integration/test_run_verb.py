@@ -41,6 +41,8 @@ def test_a_command_gets_its_words_and_the_weeks_environment(
     assert run_own(with_command, engine, ["list", "--limit", "a b"]) == 7
     said = capfd.readouterr().out
     assert said == f"['list', '--limit', 'a b'] {engine.site.ports['first']}\n"
+    assert run_own(with_command, engine, []) == 7
+    assert capfd.readouterr().out.startswith("['--help'] "), "alone it tells what there is"
     down(engine)
     with pytest.raises(LabError, match="is not up"):
         run_own(with_command, engine, ["list"])
