@@ -363,6 +363,32 @@ def test_a_key_that_is_not_known_any_more_is_replaced_and_the_wish_goes_on(scree
     expect(screen.page.locator("#key-note")).to_contain_text("a new one is used")
 
 
+def test_who_hears_later_that_the_key_is_not_known_takes_the_new_one(screen: Screen) -> None:
+    screen.page.evaluate("localStorage.setItem('shortener.key', 'sk_forgotten')")
+
+    def held_back(route: Route) -> None:
+        """Sends a link on with its old key only once that has been replaced."""
+        if route.request.method == "POST" and "sk_forgotten" in str(route.request.headers):
+            waiting.append(route)
+        else:
+            route.continue_()
+
+    waiting: list[Route] = []
+    screen.page.route("**/api/v1/links", held_back)
+    # The list's question, with the old key too, must not be answered before the link is sent.
+    lists: list[Route] = []
+    screen.page.route("**/api/v1/links?*", lambda route: lists.append(route))
+    screen.page.reload()
+    screen.shorten(TARGET)
+    screen.page.wait_for_timeout(200)
+    assert len(waiting) == len(lists) == 1
+    screen.page.unroute("**/api/v1/links?*")
+    lists[0].continue_()
+    expect(screen.page.locator("#key-note")).to_contain_text("a new one is used")
+    waiting[0].continue_()
+    expect(screen.page.locator("#list > li")).to_have_count(1)
+
+
 def test_events_are_read_in_whatever_pieces_they_come(screen: Screen) -> None:
     text = (
         "retry: 2000\n\n: nothing new\n\n"

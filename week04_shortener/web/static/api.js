@@ -48,11 +48,13 @@ export async function call(method, path, options = {}) {
   try {
     return await send(method, path, options, key);
   } catch (error) {
-    if (error.status !== 401 || storedKey() !== key) throw error;
-    // The key is not known any more, or was revoked.
-    keepKey(null);
-    onLost();
-    return await send(method, path, options, await newKey(error.message));
+    if (error.status !== 401) throw error;
+    // The key is not known any more, or was revoked. Another request may have heard so before.
+    if (storedKey() === key) {
+      keepKey(null);
+      onLost();
+    }
+    return await send(method, path, options, storedKey() ?? (await newKey(error.message)));
   }
 }
 
