@@ -28,7 +28,7 @@ UNKNOWN = ("unknown", 0)
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PAIR = re.compile(
     rf'[ \t]*(?:({_TOKEN})=(?:({_TOKEN})|"((?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[\t -~])*)"))?'
-    r"[ \t]*([;,]|$)"
+    r"[ \t]*([;,]|\Z)"
 )
 _NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::([0-9]{1,5}|_[A-Za-z0-9._-]+))?")
 _OBFUSCATED = re.compile(r"_[A-Za-z0-9._-]{1,64}")

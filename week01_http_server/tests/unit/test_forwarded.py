@@ -136,6 +136,13 @@ def test_fields_of_a_third_kind_are_one_clear_line() -> None:
         Trust([], "via")
 
 
+@pytest.mark.parametrize("value", ["\n", "for=203.0.113.9\n", "for=203.0.113.9, \n"])
+def test_a_line_feed_at_the_end_is_no_end(value: str) -> None:
+    # The server lets none through; `$` would match in front of it, again and again.
+    origin = Trust(TRUSTED, "forwarded").origin(PEER, fields(("forwarded", value)))
+    assert origin.client == UNKNOWN
+
+
 _LIKELY = st.text(st.sampled_from(list('for=prtohs;,"\\[]:_.1f2 \tu')), max_size=60)
 
 
