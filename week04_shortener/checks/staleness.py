@@ -90,18 +90,10 @@ class Staleness:
             finally:
                 await engine.resume(slow)
             seen = [one async for one in _watch([site.url(name) for name in stand.replicas], links)]
-        old_s = [at_s - changed_s for at_s, led in seen if led is Led.OLD]
-        over = [age_s for age_s in old_s if age_s > LOCAL_TTL_S]
         return Figures(
             unit="redirects to the old target after the bound",
             headline="stale",
-            samples={
-                "stale": [len(over)],
-                "oldest_s": [max(old_s, default=0.0)],
-                "old_redirects": [len(old_s)],
-                "asked_requests": [len(seen)],
-                "other_answers": [sum(led is Led.ELSEWHERE for _, led in seen)],
-            },
+            samples=_samples(seen, changed_s),
             attempts=len(seen) + late.result().attempts,
             seed=lab.seed,
             notes=[f"what the late replica answered: {late.result()}; bound {LOCAL_TTL_S:g} s"],
@@ -140,15 +132,11 @@ class Remembered:
         asked = await _asked_of_valkey(site, name) - before
         changed_s = await _change(maker, links)
         seen = [one async for one in _watch([door], links)]
-        old_s = [at_s - changed_s for at_s, led in seen if led is Led.OLD]
         return Figures(
             unit="redirects to the old target after the bound",
             headline="stale",
             samples={
-                "stale": [sum(age_s > LOCAL_TTL_S for age_s in old_s)],
-                "oldest_s": [max(old_s, default=0.0)],
-                "asked_requests": [len(seen)],
-                "other_answers": [sum(led is Led.ELSEWHERE for _, led in seen)],
+                **_samples(seen, changed_s),
                 "followed_requests": [followed],
                 "valkey_lookups": [asked],
             },
@@ -164,6 +152,18 @@ class Remembered:
         assert asked < followed / 2, "the replica did not remember the links"
         assert figures["other_answers"] == (0,), "answers were neither old nor new"
         assert figures["stale"] == (0,), f"the old target {oldest_s:.1f} s after the change"
+
+
+def _samples(seen: list[tuple[float, Led]], changed_s: float) -> dict[str, list[float]]:
+    """What those were told who asked after the change."""
+    old_s = [at_s - changed_s for at_s, led in seen if led is Led.OLD]
+    return {
+        "stale": [sum(age_s > LOCAL_TTL_S for age_s in old_s)],
+        "oldest_s": [max(old_s, default=0.0)],
+        "old_redirects": [len(old_s)],
+        "asked_requests": [len(seen)],
+        "other_answers": [sum(led is Led.ELSEWHERE for _, led in seen)],
+    }
 
 
 async def _asked_of_valkey(site: Site, replica: str) -> float:

@@ -27,6 +27,7 @@ from week04_shortener.cache.notices import (
     notice,
 )
 from week04_shortener.makers import Makers
+from week04_shortener.tests.unit.resp_server import RespServer
 from week04_shortener.tests.unit.test_service import settings
 
 pytestmark = pytest.mark.anyio
@@ -40,43 +41,19 @@ def bulk(*words: bytes) -> bytes:
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(w), w) for w in words)
 
 
-class Server:
+class Server(RespServer):
     """A Valkey that confirms subscriptions and answers PINGs, unless it is told otherwise."""
 
     def __init__(self) -> None:
-        self.port = 0
+        super().__init__()
         self.subscriptions = 0
         self.is_silent = self.has_forgotten = False
         self.confirms = True
-        self.writers: list[asyncio.StreamWriter] = []
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield
-        finally:
-            server.close()
-            self.cut()
 
     def say(self, data: bytes) -> None:
         self.writers[-1].write(bulk(b"message", CHANNEL.encode(), data))
 
-    def cut(self) -> None:
-        for writer in self.writers:
-            writer.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writers.append(writer)
-        while head := await reader.readline():
-            words = []
-            for _ in range(int(head[1:])):
-                length = int((await reader.readline())[1:])
-                words.append((await reader.readexactly(length + 2))[:-2])
-            writer.write(self._answer(words))
-
-    def _answer(self, words: list[bytes]) -> bytes:
+    def answer(self, words: list[bytes]) -> bytes:
         match words[0]:
             case b"SUBSCRIBE" if self.confirms:
                 self.subscriptions += 1

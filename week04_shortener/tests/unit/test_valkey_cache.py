@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -17,6 +16,7 @@ from structlog.testing import capture_logs
 from week04_shortener.cache.aside import CacheUnavailable, Kept
 from week04_shortener.cache.valkey import ValkeyCache, pack, unpack
 from week04_shortener.links import ABSENT, BadEntry, Entry, Kind
+from week04_shortener.tests.unit.resp_server import RespServer
 
 pytestmark = pytest.mark.anyio
 
@@ -28,40 +28,24 @@ DATA = pack(ENTRY, NOW_S + 60.0)
 OPEN_S = 0.4
 
 
-class Server:
+class Server(RespServer):
     """Answers HELLO and CLIENT with OK and GET with a value, or nothing at all."""
 
     def __init__(self, value: bytes = DATA) -> None:
-        self.port = 0
+        super().__init__()
         self.value = value
         self.requests = 0
         self.silent = False
-        self._writers: list[asyncio.StreamWriter] = []
 
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield
-        finally:
-            server.close()
-            for writer in self._writers:
-                writer.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.append(writer)
-        while head := await reader.readline():
-            parts = []
-            for _ in range(int(head[1:])):
-                length = int((await reader.readline())[1:])
-                parts.append((await reader.readexactly(length + 2))[:-2])
-            if parts[0].upper() == b"GET":
-                self.requests += 1
-            if not self.silent:
-                value = b"$%d\r\n%b\r\n" % (len(self.value), self.value)
-                answers = {b"GET": value, b"HELLO": b"%1\r\n+proto\r\n:3\r\n"}
-                writer.write(answers.get(parts[0].upper(), b"+OK\r\n"))
+    def answer(self, words: list[bytes]) -> bytes:
+        name = words[0].upper()
+        if name == b"GET":
+            self.requests += 1
+        if self.silent:
+            return b""
+        value = b"$%d\r\n%b\r\n" % (len(self.value), self.value)
+        answers = {b"GET": value, b"HELLO": b"%1\r\n+proto\r\n:3\r\n"}
+        return answers.get(name, b"+OK\r\n")
 
 
 def cache_at(port: int) -> tuple[ValkeyCache, CollectorRegistry]:
