@@ -170,6 +170,28 @@ def test_the_life_of_a_link(screen: Screen, door: FrontDoor) -> None:
     assert screen.errors == []
 
 
+def test_a_link_is_not_watched_while_it_is_deleted(screen: Screen) -> None:
+    """A stream that is opened between the deletion and its answer would be refused."""
+    page = screen.page
+    code = screen.made("https://example.org/leaving")
+    expect(screen.row(code).locator(".clicks")).to_have_text("0 clicks")
+    settled_ms = 500  # after this the page has opened what it was going to
+
+    def delete(route: Route) -> None:
+        if route.request.method != "DELETE":
+            route.continue_()
+            return
+        answer = route.fetch()
+        page.evaluate("dispatchEvent(new Event('online'))")  # a moment to open streams anew
+        page.wait_for_timeout(settled_ms)
+        route.fulfill(response=answer)
+
+    page.route(f"**/api/v1/links/{code}", delete)
+    screen.act("Delete", code).get_by_role("button", name="Delete").click()
+    expect(screen.row(code)).to_have_count(0)
+    assert screen.errors == []
+
+
 def test_links_are_there_again_after_a_reload_and_nobody_elses(
     screen: Screen, browser: Browser, lab: LocalEngine
 ) -> None:

@@ -150,11 +150,11 @@ export function edit(link, onChanged) {
 const expiryOf = (input, before) =>
   input.value === toField(before) ? (before ?? null) : fromField(input.value);
 
-/** Deletes a link after a question; `onDeleted()`. */
-export function remove(link, onDeleted) {
+/** Deletes a link after a question, inside `during(work)`; then `onDeleted()`. */
+export function remove(link, during, onDeleted) {
   const save = async () => {
     try {
-      await callJson("DELETE", `/api/v1/links/${link.code}`);
+      await during(() => callJson("DELETE", `/api/v1/links/${link.code}`));
     } catch (error) {
       if (error.status !== 404 && error.status !== 410) throw error; // else it is gone already
     }

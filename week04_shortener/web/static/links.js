@@ -15,7 +15,25 @@ const counts = new Map(); // code -> clicks as last told
 let cursor = null;
 let reading = 0; // grows with each reload: what an earlier one still brings is another key's
 
-const live = new Live(() => [...rows.keys()], onClicks, onState);
+const leaving = new Set(); // codes of links that are being deleted
+
+const live = new Live(
+  () => [...rows.keys()].filter((code) => !leaving.has(code)),
+  onClicks,
+  onState,
+);
+
+/** Nobody watches a link while it is deleted: a stream that is opened just then would be refused. */
+async function unwatched(code, work) {
+  leaving.add(code);
+  live.restart();
+  try {
+    await work();
+  } finally {
+    leaving.delete(code);
+    live.restart();
+  }
+}
 
 /** Reads the first page anew. Without a key there is nothing to read, and none is made for it. */
 export async function reload() {
@@ -100,7 +118,7 @@ function row(link) {
       action("QR", () => showQr(link)),
       action("Statistics", () => showStatistics(link)),
       action("Edit", () => edit(rows.get(link.code).link, (now) => (put(now, "prepend"), settle()))),
-      action("Delete", () => remove(link, gone), "delete"),
+      action("Delete", () => remove(link, (work) => unwatched(link.code, work), gone), "delete"),
     ),
   );
 }
