@@ -146,8 +146,8 @@ def dirty_path(venv: Path) -> Path:
     return venv / "installing"
 
 
-def is_ready(lock: str, clone: Path, venv: Path) -> bool:
-    """Whether all of `lock` and the project itself stand in `venv`, unbroken."""
+def is_ready(lock: str, clone: Path, venv: Path, program: str = "lab") -> bool:
+    """Whether all of `lock` stands in `venv`, unbroken, and with it `program` in its bin/."""
     if dirty_path(venv).exists() or not os.access(venv / "bin" / "python", os.X_OK):
         return False
     for name in covering_locks(lock, clone / "locks"):
@@ -156,7 +156,7 @@ def is_ready(lock: str, clone: Path, venv: Path) -> bool:
         except FileNotFoundError:
             continue
         if found == stamp_text(name, clone, venv):
-            return os.access(venv / "bin" / "lab", os.X_OK)
+            return os.access(venv / "bin" / program, os.X_OK)
     return False
 
 

@@ -38,11 +38,18 @@ print("%d.%d" % sys.version_info[:2])
 """
 
 
-def build(lock: str, clone: Path, home: Path) -> None:
-    """Installs `locks/<lock>.txt` and the project itself into `<home>/venv`.
+PROJECT_PROGRAM = "lab"
+
+
+def build(lock: str, clone: Path, home: Path, program: str = PROJECT_PROGRAM) -> None:
+    """Installs `locks/<lock>.txt` into `<home>/venv`, and the project itself for its `lab`.
 
     One run at a time; a second one waits, then finds the work done. Raises BootstrapError with one
     line for the user. Files are made readable for the unprivileged user whatever the umask.
+
+    Args:
+        program: what stands in the environment's bin/ once it is whole. Any other than `lab` is a
+            tool that only comes with the lock: the project is not installed beside it.
     """
     umask = os.umask(0o022)
     handlers = {number: signal.signal(number, _ended) for number in (SIGTERM, SIGHUP)}
@@ -50,8 +57,8 @@ def build(lock: str, clone: Path, home: Path) -> None:
         _make_home(home)
         with _exclusive(home) as lock_fd:
             venv = home / "venv"
-            if not bootstrap.is_ready(lock, clone, venv):
-                _build_locked(lock, clone, home, lock_fd)
+            if not bootstrap.is_ready(lock, clone, venv, program):
+                _build_locked(lock, clone, home, lock_fd, program == PROJECT_PROGRAM)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -92,7 +99,7 @@ def _exclusive(home: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def _build_locked(lock: str, clone: Path, home: Path, lock_fd: int) -> None:
+def _build_locked(lock: str, clone: Path, home: Path, lock_fd: int, with_project: bool) -> None:
     venv, dirty = home / "venv", bootstrap.dirty_path(home / "venv")
     started_s = time.monotonic()
     with _workshop(home, lock_fd) as workshop:
@@ -103,7 +110,8 @@ def _build_locked(lock: str, clone: Path, home: Path, lock_fd: int) -> None:
         installer = Installer(venv / "bin" / "python", workshop)
         try:
             count = installer.install_lock(clone / "locks" / f"{lock}.txt")
-            installer.install_project(clone)
+            if with_project:
+                installer.install_project(clone)
         except BaseException:
             # Until pip starts to install it has only looked and downloaded: nothing is half done,
             # and a working environment must not be lost because the network is down.

@@ -191,6 +191,15 @@ def test_a_built_environment_is_ready_and_readable_whatever_the_umask(stage: Sta
     ]
 
 
+def test_a_tool_that_comes_with_its_lock_is_not_joined_by_the_project(stage: Stage) -> None:
+    (stage.clone / "locks" / "ansible.txt").write_text("ansible")
+    environment.build("ansible", stage.clone, stage.home, "ansible-playbook")
+    assert not (stage.venv / "bin" / "lab").exists()
+    assert not bootstrap.is_ready("ansible", stage.clone, stage.venv, "ansible-playbook")
+    (stage.venv / "bin" / "ansible-playbook").touch(mode=0o755)
+    assert bootstrap.is_ready("ansible", stage.clone, stage.venv, "ansible-playbook")
+
+
 @pytest.mark.parametrize("error", [BootstrapError("no network"), KeyboardInterrupt()])
 def test_failing_to_download_does_not_cost_the_environment(
     stage: Stage, error: BaseException
@@ -227,7 +236,7 @@ def test_going_back_to_an_older_lock_installs_it_again(stage: Stage) -> None:
 
 
 def test_termination_is_an_interruption(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    def terminated(lock: str, clone: Path, home: Path, lock_fd: int) -> None:
+    def terminated(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         signal.pause()
 
