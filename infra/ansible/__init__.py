@@ -1,1 +1,1 @@
-"""The weeks' topologies on Debian 13 machines: shared roles, and the machines they are tested on."""
+"""The weeks on Debian 13 machines: shared roles, and the hosts on which they are tested."""

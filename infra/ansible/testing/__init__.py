@@ -1,0 +1,1 @@
+"""Containers with systemd as hosts for the playbooks, and the tests that run playbooks on them."""
