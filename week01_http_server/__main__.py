@@ -122,14 +122,14 @@ def _metrics(settings: Settings) -> tuple[Figures | None, str]:
     from week01_http_server import metrics  # only who asks for metrics pays for them
 
     figures = metrics.Figures()
+    address = f"{settings.metrics_host}:{settings.metrics_port}"
     try:
-        metrics.serve(figures, settings.metrics_port)
+        metrics.serve(figures, settings.metrics_host, settings.metrics_port)
     except OSError as error:
         raise listeners.ListenError(
-            f"cannot serve metrics on 127.0.0.1:{settings.metrics_port}: {error.strerror}; "
-            f"choose another --metrics-port"
+            f"cannot serve metrics on {address}: {error.strerror}; choose another --metrics-port"
         ) from None
-    return figures, f", metrics on http://127.0.0.1:{settings.metrics_port}/metrics"
+    return figures, f", metrics on http://{address}/metrics"
 
 
 def _fail(line: str, status: int) -> int:

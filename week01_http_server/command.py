@@ -134,6 +134,7 @@ def _settings(given: argparse.Namespace) -> Settings:
         root_path=given.root_path.rstrip("/"),
         lifespan=given.lifespan,
         ws_deflate=given.ws_per_message_deflate,
+        metrics_host=given.metrics_host,
         metrics_port=given.metrics_port,
         tls=TlsSettings(pairs) if pairs else None,
         limits=replace(
@@ -386,7 +387,13 @@ class _Parser(argparse.ArgumentParser):
             metavar="PORT",
             type=_number(int, 0, 65535),
             default=0,
-            help="Prometheus metrics on 127.0.0.1 [none]",
+            help="Prometheus metrics [none]",
+        )
+        add(
+            "--metrics-host",
+            metavar="ADDRESS",
+            default=_DEFAULT.metrics_host,
+            help=f"where they answer [{_DEFAULT.metrics_host}]",
         )
         add("--server-header", action=argparse.BooleanOptionalAction, default=True, help="[on]")
 

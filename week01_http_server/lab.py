@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from infra.lab.servers import http
 from infra.lab.servers.nginx import Nginx
 from infra.lab.servers.python import PythonProcess
-from infra.lab.site import HOST, Site
+from infra.lab.site import Site
 from infra.lab.topology import Topology
 
 PACKAGE = "week01_http_server"
@@ -60,8 +60,11 @@ def server(name: str, port: int, metrics_port: int, *words: str, files: bool = F
 
     def arguments(site: Site) -> tuple[str, ...]:
         served = ("--directory", folder(site)) if files else ()
-        bound = ("--host", HOST, "--port", str(site.ports[name]))
-        metrics = ("--metrics-port", str(site.ports[metrics_of(name)]))
+        bound = ("--host", site.bind_host, "--port", str(site.ports[name]))
+        metrics = (
+            *("--metrics-host", site.bind_host),
+            *("--metrics-port", str(site.ports[metrics_of(name)])),
+        )
         return ("-m", PACKAGE, *words, *served, *bound, *metrics)
 
     return HttpServer(
@@ -80,7 +83,7 @@ def level_1(name: str, port: int, *words: str) -> PythonProcess:
         name=name,
         port=port,
         arguments=lambda site: (
-            *("-m", f"{PACKAGE}.raw", "--host", HOST),
+            *("-m", f"{PACKAGE}.raw", "--host", site.bind_host),
             *("--port", str(site.ports[name]), *words),
         ),
         environment=lambda site: {},

@@ -190,11 +190,11 @@ def registry_of(figures: Figures) -> CollectorRegistry:
     return registry
 
 
-def serve(figures: Figures, port: int) -> WSGIServer:
-    """Answer scrapes on 127.0.0.1, on a thread of its own, until `shutdown` is called.
+def serve(figures: Figures, host: str, port: int) -> WSGIServer:
+    """Answer scrapes at `host:port`, on a thread of its own, until `shutdown` is called.
 
     Raises:
         OSError: the port is taken or not allowed.
     """
-    server, _ = start_http_server(port, "127.0.0.1", registry_of(figures))
+    server, _ = start_http_server(port, host, registry_of(figures))
     return server

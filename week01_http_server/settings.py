@@ -128,7 +128,7 @@ class Settings:
         root_path: where the ASGI app is mounted behind a proxy that strips it, like "/api".
         lifespan: "auto", "on" or "off": whether the ASGI app must, may or may not have one.
         ws_deflate: offer permessage-deflate to WebSocket clients.
-        metrics_port: where Prometheus metrics answer (127.0.0.1); 0 for nowhere.
+        metrics_host, metrics_port: where Prometheus metrics answer; port 0 for nowhere.
     """
 
     host: str = "127.0.0.1"
@@ -147,6 +147,7 @@ class Settings:
     root_path: str = ""
     lifespan: Literal["auto", "on", "off"] = "auto"
     ws_deflate: bool = True
+    metrics_host: str = "127.0.0.1"
     metrics_port: int = 0
     tls: TlsSettings | None = None
     limits: Limits = field(default_factory=Limits)

@@ -21,7 +21,7 @@ from infra.lab.servers.nginx import Nginx
 from infra.lab.servers.postgres import Postgres
 from infra.lab.servers.python import PythonProcess
 from infra.lab.servers.valkey import Valkey
-from infra.lab.site import HOST, Site
+from infra.lab.site import Site
 from infra.lab.topology import Topology
 from week04_shortener.clicks import clicklog, cursor
 
@@ -88,7 +88,8 @@ def settings(site: Site, replica: str) -> Mapping[str, str]:
         "SHORTENER_VISITOR_KEY": site.secrets[VISITOR_KEY],
         "SHORTENER_OPEN_MODE": "true",
         "SHORTENER_REPLICA": replica,
-        "SHORTENER_ADMIN_HOST": HOST,
+        "SHORTENER_ADMIN_HOST": site.bind_host,
+        "SHORTENER_TRUSTED_PROXIES": site.proxies,
     }
 
 
@@ -130,7 +131,7 @@ def replica(
         needs=("setup", "valkey"),
         arguments=lambda site: (
             *(*server(), "--factory", app, "--no-access-log"),
-            *("--host", HOST, "--port", str(site.ports[name])),
+            *("--host", site.bind_host, "--port", str(site.ports[name])),
             *("--timeout-graceful-shutdown", "5"),
         ),
         environment=lambda site: {**settings(site, name), **changed},

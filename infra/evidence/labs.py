@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
-from infra.lab.engines.base import State
-from infra.lab.engines.local.engine import LocalEngine
+from infra.lab.engines.base import Engine, State
 from infra.lab.errors import LabError, UsageError
 from infra.lab.servers.postgres import Postgres
 from infra.lab.site import Site
@@ -39,13 +38,13 @@ class Lab:
 
     url: str
     dsn: str | None = None
-    engine: LocalEngine | None = None
+    engine: Engine | None = None
     site: Site | None = None
     seed: int = 1
     deep: bool = False
     say: Say = unheard
 
-    def running(self) -> LocalEngine:
+    def running(self) -> Engine:
         """The engine of a claim that needs one. Raises LabError against a target."""
         if self.engine is None:
             raise LabError('this claim uses the engine: declare needs={"engine"}')
@@ -63,7 +62,7 @@ class Lab:
         return frozenset(name for name, value in held.items() if value)
 
 
-def of_engine(engine: LocalEngine, declared: Topology) -> Lab:
+def of_engine(engine: Engine, declared: Topology) -> Lab:
     """The lab of a week that runs."""
     site = engine.site
     databases = [server for server in declared.servers if isinstance(server, Postgres)]

@@ -127,11 +127,11 @@ def _week_app(week: str) -> typer.Typer:
         """The last lines of each service's log."""
         declared, lab = _engine(week, engine)
         names = [declared.server(name).name for name in services or declared.names]
-        files = {name: lab.site.log_file(name) for name in names}
-        if not any(file.exists() for file in files.values()):
+        readers = {name: lab.log(name) for name in names}
+        if not any(reader.exists() for reader in readers.values()):
             raise LabError(f"there are no logs yet: make {week} up")
         with contextlib.suppress(KeyboardInterrupt):  # the way to leave `--follow`
-            logs.show(console.stdout(), files, lines, follow)
+            logs.show(console.stdout(), readers, lines, follow)
 
     @app.command()
     def clean(

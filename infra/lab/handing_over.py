@@ -51,10 +51,12 @@ def _add_test_and_check(app: typer.Typer, week: str) -> None:
         target_dsn: Annotated[
             str | None, typer.Option(envvar="TARGET_DSN", help="Its PostgreSQL.")
         ] = None,
+        engine: wiring.EngineOption = wiring.DEFAULT_ENGINE,
     ) -> None:
         """Measure the week's claims and their controls, on servers of their own."""
         from infra.evidence.run import run_checks  # pytest comes with the development lock
 
+        _choose(engine)
         package = packages(clone_root())[week]
         status = run_checks(
             package,
@@ -69,8 +71,9 @@ def _add_test_and_check(app: typer.Typer, week: str) -> None:
 
 def _add_bench(app: typer.Typer, week: str) -> None:
     @app.command(context_settings=_FURTHER_WORDS)
-    def bench(context: typer.Context) -> None:
+    def bench(context: typer.Context, engine: wiring.EngineOption = wiring.DEFAULT_ENGINE) -> None:
         """Measure the week's speed beside others'; further words go to the week's own bench."""
+        _choose(engine)
         root = clone_root()
         package = packages(root)[week]
         if not (root / package / "bench" / "__main__.py").is_file():
@@ -102,6 +105,12 @@ def run_own(declared: Topology, lab: Engine, words: Sequence[str]) -> int:
     return subprocess.run(
         [*launch.argv, *(words or ("--help",))], cwd=lab.site.clone, env=environ, check=False
     ).returncode
+
+
+def _choose(engine: str) -> None:
+    """Tell those who make instances of their own which engine to take. Raises UsageError."""
+    wiring.maker(engine)
+    os.environ[wiring.VARIABLE] = engine
 
 
 def _hand_over(command: list[str], root: Path) -> None:

@@ -13,6 +13,8 @@ from typing import BinaryIO
 from rich.console import Console
 from rich.text import Text
 
+from infra.lab.engines.base import Log
+
 POLL_S = 0.2
 PARTIAL_MAX_BYTES = 64 * 1024
 COLOURS = (
@@ -34,6 +36,15 @@ class Tail:
         self._path = path
         self._file: BinaryIO | None = None
         self._partial = b""
+
+    def exists(self) -> bool:
+        """Whether there is such a file."""
+        return self._path.exists()
+
+    def skip(self) -> None:
+        """Pass over the whole lines that are there now."""
+        for _ in self.new_lines():
+            pass
 
     def new_lines(self) -> Iterator[str]:
         """Whole lines that came since the last call, without their ends."""
@@ -80,17 +91,16 @@ class Tail:
             return False  # between the two steps of a rotation
 
 
-def show(console: Console, logs: Mapping[str, Path], last: int, follow: bool) -> None:
+def show(console: Console, logs: Mapping[str, Log], last: int, follow: bool) -> None:
     """Print the last lines of each log; with `follow`, go on until Ctrl-C.
 
     Args:
-        logs: file by service name.
+        logs: reader by service name; closed at the end.
         last: lines of each to begin with.
         follow: keep printing what comes.
     """
     width = max(map(len, logs), default=0)
     colours = dict(zip(logs, itertools.cycle(COLOURS), strict=False))
-    tails = {name: Tail(path) for name, path in logs.items()}
 
     def put(name: str, line: str) -> None:
         text = Text(f"{name:<{width}} | ", style=colours[name])
@@ -98,15 +108,15 @@ def show(console: Console, logs: Mapping[str, Path], last: int, follow: bool) ->
         console.print(text, soft_wrap=True)
 
     try:
-        for name, tail in tails.items():
-            lines = itertools.chain(tail.new_lines(), () if follow else tail.rest())
+        for name, log in logs.items():
+            lines = itertools.chain(log.new_lines(), () if follow else log.rest())
             for line in deque(lines, maxlen=last):
                 put(name, line)
         while follow:
             time.sleep(POLL_S)
-            for name, tail in tails.items():
-                for line in tail.new_lines():
+            for name, log in logs.items():
+                for line in log.new_lines():
                     put(name, line)
     finally:
-        for tail in tails.values():
-            tail.close()
+        for log in logs.values():
+            log.close()

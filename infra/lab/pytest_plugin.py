@@ -3,30 +3,50 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import anyio
 import pytest
 
-from infra.lab.engines.base import Event
-from infra.lab.engines.local.engine import LocalEngine
+from infra.lab import wiring
+from infra.lab.engines.base import Engine, silent
 from infra.lab.engines.local.ports import free_ports
 from infra.lab.owner import this_process
 from infra.lab.topology import Topology, port_variable
-from infra.lab.wiring import local_engine
 
-LabFactory = Callable[[Topology], LocalEngine]
+LabFactory = Callable[[Topology], Engine]
+
+PASSED_ON = ("OFFLINE", "SUBNET")
+"""Of the user's variables those that an instance on ports of its own heeds too."""
 
 
-def isolated(topology: Topology, root: Path) -> LocalEngine:
-    """An engine of its own: free ports, state in `root`, ended with this process."""
+def isolated(topology: Topology, root: Path, engine: str | None = None) -> Engine:
+    """An engine of its own: free ports, state in `root`, ended with this process.
+
+    Args:
+        engine: its name; None for the one that the user's variables name.
+    """
+    name = engine or wiring.chosen(os.environ)
+    return wiring.maker(name)(topology, root, own_environment(topology), this_process())
+
+
+def own_environment(topology: Topology) -> Mapping[str, str]:
+    """Free ports for each service, and those of the user's variables that go with any ports."""
     names = topology.ports({})
-    chosen = zip(names, free_ports(len(names)), strict=True)
-    environ = {port_variable(name): str(port) for name, port in chosen}
-    return local_engine(topology, root, environ, owner=this_process())
+    free = zip(names, free_ports(len(names)), strict=True)
+    passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return {**passed, **{port_variable(name): str(port) for name, port in free}}
+
+
+@contextlib.contextmanager
+def running(topology: Topology, engine: str | None = None) -> Iterator[Engine]:
+    """An instance of its own, up; afterwards everything of it is gone, whatever happened."""
+    with contextlib.ExitStack() as ends:
+        yield _start(topology, ends, engine)
 
 
 @pytest.fixture(scope="session")
@@ -36,20 +56,13 @@ def running_lab() -> Iterator[LabFactory]:
     Everything is stopped and its folder removed at the end, also when tests failed. A test that
     kills services must leave them running again.
     """
-    engines: list[tuple[Topology, LocalEngine]] = []
+    engines: list[tuple[Topology, Engine]] = []
 
-    def start(topology: Topology) -> LocalEngine:
-        for running, engine in engines:
-            if running is topology:  # two topologies may name the same week
+    def start(topology: Topology) -> Engine:
+        for found, engine in engines:
+            if found is topology:  # two topologies may name the same week
                 return engine
-        # Not pytest's own temporary directory: PostgreSQL, under another user when we are root,
-        # must be able to enter it.
-        root = Path(tempfile.mkdtemp(prefix=f"lab-{topology.week}-"))
-        ends.callback(shutil.rmtree, root)
-        root.chmod(0o755)
-        engine = isolated(topology, root)
-        ends.callback(anyio.run, engine.down, _ignore)
-        anyio.run(engine.up, _ignore)
+        engine = _start(topology, ends)
         engines.append((topology, engine))  # one that failed is tried again, not handed out
         return engine
 
@@ -57,5 +70,14 @@ def running_lab() -> Iterator[LabFactory]:
         yield start
 
 
-def _ignore(event: Event) -> None:
-    """Progress is for people."""
+def _start(topology: Topology, ends: contextlib.ExitStack, name: str | None = None) -> Engine:
+    # Not pytest's own temporary directory: PostgreSQL, under another user when we are root,
+    # must be able to enter it.
+    root = Path(tempfile.mkdtemp(prefix=f"lab-{topology.week}-"))
+    ends.callback(shutil.rmtree, root, ignore_errors=True)
+    root.chmod(0o755)
+    engine = isolated(topology, root, name)
+    ends.callback(engine.clean)  # what an engine keeps elsewhere, too
+    ends.callback(anyio.run, engine.down, silent)
+    anyio.run(engine.up, silent)
+    return engine

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HOST = "127.0.0.1"
-"""Every service listens here and nowhere else."""
+"""Where every service is reached from this machine, and from no other."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,21 @@ class Site:
     ports: Mapping[str, int]
     secrets: Mapping[str, str]
     account: Account | None
+
+    @property
+    def bind_host(self) -> str:
+        """Address on which a service of the week listens."""
+        return HOST
+
+    @property
+    def proxies(self) -> str:
+        """Network from which the week's own proxies ask its services."""
+        return f"{HOST}/32"
+
+    @property
+    def shares_processes(self) -> bool:
+        """Whether its services see the processes of this machine, by the same numbers."""
+        return True
 
     def data_dir(self, name: str) -> Path:
         """Survives `down`; only `clean` erases it."""

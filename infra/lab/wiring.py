@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,17 +10,21 @@ import typer
 
 from infra.bootstrap import clone_root, lab_home, lab_user
 from infra.lab.engines.base import Engine
+from infra.lab.engines.compose.engine import ComposeEngine
+from infra.lab.engines.compose.project import ComposeSettings
 from infra.lab.engines.local.engine import LocalEngine, LocalSettings
 from infra.lab.errors import LabError, UsageError
 from infra.lab.instance import load_ports
 from infra.lab.site import Account
 from infra.lab.topology import Topology
+from infra.lab.weeks import packages
 
 DEFAULT_ENGINE = "local"
-ENGINES = (DEFAULT_ENGINE,)
+VARIABLE = "LAB_ENGINE"
+"""The user's variable that names the engine; make's ENGINE= sets it."""
 
 EngineOption = Annotated[
-    str, typer.Option("--engine", envvar="LAB_ENGINE", help="Where it runs: local.")
+    str, typer.Option("--engine", envvar=VARIABLE, help="Where it runs: local or compose.")
 ]
 """The option of each verb that works on an engine."""
 
@@ -37,13 +41,11 @@ def engine(
     Raises UsageError for an engine that does not exist, or a week without links, and LabError for
     links that cannot be led anew because the week is up.
     """
-    if name not in ENGINES:
-        raise UsageError(f"there is no engine {name!r}: engines are {', '.join(ENGINES)}")
-    root = lab_home() / declared.week
+    make = maker(name)
+    root = root_of(declared.week, name)
     if faults:
         through = declared.with_faults()
-        direct = local_engine(declared, root, environ)
-        if load_ports(root, declared) is not None and direct.is_up():
+        if load_ports(root, declared) is not None and make(declared, root, environ, None).is_up():
             raise LabError(
                 f"{declared.week} is up with its links direct: `make {declared.week} down` first"
             )
@@ -51,10 +53,29 @@ def engine(
     elif declared.faults is not None:
         through = declared.with_faults()
         if load_ports(root, through) is not None:
-            led = local_engine(through, root, environ)
+            led = make(through, root, environ, None)
             if faults is None or led.is_up():
                 return through, led
-    return declared, local_engine(declared, root, environ)
+    return declared, make(declared, root, environ, None)
+
+
+def root_of(week: str, name: str) -> Path:
+    """Folder of a person's own instance: each engine's data is its own."""
+    return lab_home() / (week if name == DEFAULT_ENGINE else f"{week}-{name}")
+
+
+def maker(name: str) -> EngineMaker:
+    """What makes engines of that name. Raises UsageError where there is no such engine."""
+    if name not in ENGINES:
+        raise UsageError(f"there is no engine {name!r}: engines are {', '.join(ENGINES)}")
+    return ENGINES[name]
+
+
+def chosen(environ: Mapping[str, str]) -> str:
+    """The engine that the user's variables name. Raises UsageError for one that does not exist."""
+    name = environ.get(VARIABLE) or DEFAULT_ENGINE
+    maker(name)
+    return name
 
 
 def local_engine(
@@ -77,3 +98,30 @@ def local_engine(
             owner=owner,
         ),
     )
+
+
+def compose_engine(
+    declared: Topology, root: Path, environ: Mapping[str, str], owner: str | None = None
+) -> ComposeEngine:
+    """The containers of the week's compose.yaml, with their state in `root`."""
+    clone, user = clone_root(), lab_user()
+    package = packages(clone).get(declared.week)
+    if package is None:
+        raise UsageError(f"{declared.week} has no compose.yaml: it runs on ENGINE=local")
+    return ComposeEngine(
+        declared,
+        ComposeSettings(
+            clone=clone,
+            home=lab_home(),
+            root=root,
+            folder=clone / package,
+            account=Account.named(user) if user else None,
+            environ=environ,
+            owner=owner,
+        ),
+    )
+
+
+EngineMaker = Callable[[Topology, Path, Mapping[str, str], str | None], Engine]
+
+ENGINES: Mapping[str, EngineMaker] = {DEFAULT_ENGINE: local_engine, "compose": compose_engine}

@@ -21,7 +21,7 @@ from benchmarks.measurement import here
 from infra.lab.engines.local.ports import free_ports
 from week01_http_server.bench import contestants, idle
 from week01_http_server.bench.about import CONTEST
-from week01_http_server.bench.apps import BODY
+from week01_http_server.bench.body import BODY
 from week01_http_server.bench.contestants import CONTESTANTS, FILES, PLAIN, Serves, Start
 from week01_http_server.bench.processes import Running, running
 from week01_http_server.bench.rounds import CONNECTIONS, SCRIPT, Case, measure

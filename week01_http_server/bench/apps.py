@@ -12,9 +12,9 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
+from week01_http_server.bench.body import BODY
 from week01_http_server.messages import Request, Response
 
-BODY = b"Hello, World!\n"
 FOLDER = "BENCH_FOLDER"
 """Variable that names the folder which `files` serves."""
 

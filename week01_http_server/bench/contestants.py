@@ -212,7 +212,7 @@ FLOOR = Contestant(
     "uvloop and httptools without a server: no check, no limit, no log",
     None,
     frozenset({Serves.HELLO}),
-    lambda start: _python(f"{HERE}.floor", str(start.port)),
+    lambda start: _python(f"{HERE}.floor", HOST, str(start.port)),
 )
 PLAIN = Contestant(
     "ours, plain",

@@ -4,7 +4,7 @@ It checks nothing, limits nothing, logs nothing, and never looks whether the cli
 writes. What it costs is what every Python server on these two pays; the difference is the price of
 being one. It is also the control of `w01.malformed`: it takes what httptools takes.
 
-    python -m week01_http_server.bench.floor PORT
+    python -m week01_http_server.bench.floor HOST PORT
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import cast
 import httptools
 import uvloop
 
-from week01_http_server.bench.apps import BODY
+from week01_http_server.bench.body import BODY
 
 ANSWER = (b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n%s") % (
     len(BODY),
@@ -56,16 +56,16 @@ class Floor(asyncio.Protocol):
             self._transport.close()
 
 
-async def serve(port: int) -> None:
-    """Answer on `port` until SIGTERM."""
+async def serve(host: str, port: int) -> None:
+    """Answer at `host:port` until SIGTERM."""
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, over.set)
-    server = await loop.create_server(Floor, "127.0.0.1", port, backlog=2048)
+    server = await loop.create_server(Floor, host, port, backlog=2048)
     await over.wait()
     server.close()
 
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(serve(int(sys.argv[1])))
+        uvloop.run(serve(sys.argv[1], int(sys.argv[2])))

@@ -15,7 +15,8 @@ import psutil
 from benchmarks.client import Plan, Request, Result, always, parse_target, run
 from infra.evidence import Figures, Lab, Mechanism, claim
 from infra.lab.errors import LabError
-from week01_http_server.checks.stands import ABRUPT, ROLLING, WORKERS
+from week01_http_server.checks.stands import ABRUPT, ROLLING
+from week01_http_server.checks.variants import WORKERS
 
 RATE_PER_S: Final = 150
 SECONDS: Final = 6.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -10,6 +9,7 @@ from benchmarks.client import Target, parse_target
 from infra.evidence import Lab
 from infra.lab.servers.python import PythonProcess
 from infra.lab.site import Site
+from week01_http_server.checks.variants import WORKERS
 from week01_http_server.lab import DEMO, level_1, server, topology
 
 HELLO: Final = "hello"
@@ -22,15 +22,14 @@ UNGUARDED: Final = "unguarded"
 READER: Final = "reader"
 FLOOR: Final = "floor"
 
-WORKERS: Final = 2
-VARIANTS = "week01_http_server.checks.variants"
+VARIANTS: Final = "week01_http_server.checks.variants"
 
 
-def _process(name: str, port: int, words: Callable[[str], tuple[str, ...]]) -> PythonProcess:
-    """A process that is told its port in its words."""
+def _process(name: str, port: int, *words: str) -> PythonProcess:
+    """A process that is told where to listen in its last words."""
 
     def arguments(site: Site) -> tuple[str, ...]:
-        return ("-m", *words(str(site.ports[name])))
+        return ("-m", *words, site.bind_host, str(site.ports[name]))
 
     return PythonProcess(
         name=name, port=port, arguments=arguments, environment=lambda site: {}, ready_path="/"
@@ -49,12 +48,12 @@ with_variants = replace(
         *topology.servers,
         server(HELLO, 20, 21),
         level_1(ALONE, 22, "--one-at-a-time"),
-        _process(FEW_DESCRIPTORS, 23, lambda port: (VARIANTS, "few-descriptors", port)),
+        _process(FEW_DESCRIPTORS, 23, VARIANTS, "few-descriptors"),
         server(ROLLING, 24, 25, DEMO, "--workers", str(WORKERS)),
-        _process(ABRUPT, 26, lambda port: (VARIANTS, "abrupt", port)),
-        _process(GUARDED, 27, lambda port: (VARIANTS, "guarded", port)),
-        _process(UNGUARDED, 28, lambda port: (VARIANTS, "unguarded", port)),
+        _process(ABRUPT, 26, VARIANTS, "abrupt"),
+        _process(GUARDED, 27, VARIANTS, "guarded"),
+        _process(UNGUARDED, 28, VARIANTS, "unguarded"),
         server(READER, 30, 31, "week01_http_server.checks.reader:app"),
-        _process(FLOOR, 29, lambda port: ("week01_http_server.bench.floor", port)),
+        _process(FLOOR, 29, "week01_http_server.bench.floor"),
     ),
 )

@@ -1,9 +1,9 @@
 """Servers wired for the claims: each control lacks one idea of the week.
 
-python -m week01_http_server.checks.variants few-descriptors PORT
-python -m week01_http_server.checks.variants abrupt PORT
-python -m week01_http_server.checks.variants guarded PORT
-python -m week01_http_server.checks.variants unguarded PORT
+python -m week01_http_server.checks.variants few-descriptors HOST PORT
+python -m week01_http_server.checks.variants abrupt HOST PORT
+python -m week01_http_server.checks.variants guarded HOST PORT
+python -m week01_http_server.checks.variants unguarded HOST PORT
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ from dataclasses import replace
 import uvloop
 
 from week01_http_server import raw
-from week01_http_server.checks.stands import WORKERS
 from week01_http_server.handlers import Handlers
-from week01_http_server.lab import DEMO
 from week01_http_server.logs import configure
 from week01_http_server.server import Server
 from week01_http_server.settings import Deadlines, Limits, Settings
@@ -29,6 +27,8 @@ from week01_http_server.workers.crew import Worker
 from week01_http_server.workers.master import Master
 from week01_http_server.workers.plan import Plan, ServeApp, hello
 
+DEMO = "week01_http_server.demo:app"
+WORKERS = 2
 DESCRIPTORS = 1024
 """What a shell gives its programs unless somebody raises it."""
 
@@ -39,10 +39,10 @@ than the server's own, so that a check takes seconds. What counts is that the cl
 within one deadline, and the tail of those before, are fewer than the limit."""
 
 
-def few_descriptors(port: int) -> int:
+def few_descriptors(host: str, port: int) -> int:
     """Level 1 as an ordinary shell starts it."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
-    with raw.listen("127.0.0.1", port, Settings().backlog) as listener:
+    with raw.listen(host, port, Settings().backlog) as listener:
         raw.serve(listener)
     return 0
 
@@ -54,28 +54,28 @@ class Abrupt(Master):
         self.halt(worker)
 
 
-def abrupt(port: int) -> int:
+def abrupt(host: str, port: int) -> int:
     """The week's server under that master."""
-    settings = Settings(port=port, workers=WORKERS)
+    settings = Settings(host=host, port=port, workers=WORKERS)
     plan = Plan(settings, ServeApp(DEMO))
     configure(plan.log_level, "master")
     sockets = listen_tcp(settings.host, port, backlog=settings.backlog, count=WORKERS)
     return Abrupt(plan, [[each] for each in sockets], announce=lambda: None).run()
 
 
-def guarded(port: int) -> int:
+def guarded(host: str, port: int) -> int:
     """The server with a deadline for heads."""
-    return _serve(port, Deadlines(head_s=HEAD_S))
+    return _serve(host, port, Deadlines(head_s=HEAD_S))
 
 
-def unguarded(port: int) -> int:
+def unguarded(host: str, port: int) -> int:
     """The same without one."""
-    return _serve(port, replace(Deadlines(), head_s=0.0, idle_s=0.0))
+    return _serve(host, port, replace(Deadlines(), head_s=0.0, idle_s=0.0))
 
 
-def _serve(port: int, deadlines: Deadlines) -> int:
+def _serve(host: str, port: int, deadlines: Deadlines) -> int:
     limits = Limits(connections_max=CONNECTIONS_MAX)
-    settings = Settings(port=port, limits=limits, deadlines=deadlines)
+    settings = Settings(host=host, port=port, limits=limits, deadlines=deadlines)
 
     async def work() -> None:
         over = asyncio.Event()
@@ -99,11 +99,11 @@ VARIANTS = {
 
 def main(words: list[str]) -> int:
     """Run one of them."""
-    if len(words) != 2 or words[0] not in VARIANTS or not words[1].isdecimal():
-        sys.stderr.write(f"usage: ... {{{' | '.join(VARIANTS)}}} PORT\n")
+    if len(words) != 3 or words[0] not in VARIANTS or not words[2].isdecimal():
+        sys.stderr.write(f"usage: ... {{{' | '.join(VARIANTS)}}} HOST PORT\n")
         return 2
     with contextlib.suppress(KeyboardInterrupt):
-        return VARIANTS[words[0]](int(words[1]))
+        return VARIANTS[words[0]](words[1], int(words[2]))
     return 0
 
 

@@ -15,9 +15,10 @@ from benchmarks.contest.results import Bench as Results
 from benchmarks.contest.results import Cell
 from benchmarks.contest.rounds import Depth
 from benchmarks.measurement import here
+from infra.lab.pytest_plugin import running
 from week04_shortener.bench.about import CONTEST
 from week04_shortener.bench.rounds import CONNECTIONS, Bench, Case
-from week04_shortener.bench.stands import DIRECT, PROXIED, running, with_others
+from week04_shortener.bench.stands import DIRECT, PROXIED, with_others
 from week04_shortener.bench.traffic import DIFFERENT, EXPONENT, LINKS, script, visits
 from week04_shortener.checks.traffic import make_links
 

@@ -15,8 +15,9 @@ from benchmarks.contest.command import INTERRUPTED, interruptible, say
 from benchmarks.measurement import Measurement, Run, here, save, services
 from infra.bootstrap import clone_root, lab_home
 from infra.lab.errors import LabError
+from infra.lab.pytest_plugin import running
 from week04_shortener.bench.rounds import cpu_s
-from week04_shortener.bench.stands import PIPELINE, running
+from week04_shortener.bench.stands import PIPELINE
 from week04_shortener.lab import REPLICAS, topology
 
 USERS = (10, 50, 200)

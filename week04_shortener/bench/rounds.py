@@ -14,7 +14,7 @@ from benchmarks.client import Request
 from benchmarks.contest.loads import Load, closed, open_loop
 from benchmarks.contest.results import Cell, Round
 from benchmarks.contest.rounds import Depth, Say, interleaved
-from infra.lab.engines.local.engine import LocalEngine
+from infra.lab.engines.base import Engine
 from infra.lab.errors import LabError
 from week04_shortener.bench.stands import Contestant
 from week04_shortener.checks.inside import drained
@@ -37,7 +37,7 @@ class Case:
 class Bench:
     """What a round needs: the running services, the requests, and the same for wrk."""
 
-    engine: LocalEngine
+    engine: Engine
     requests: Sequence[Request]
     script: Path
 
@@ -78,7 +78,7 @@ class Bench:
         )
 
 
-def cpu_s(engine: LocalEngine, parts: Mapping[str, tuple[str, ...]]) -> dict[str, float]:
+def cpu_s(engine: Engine, parts: Mapping[str, tuple[str, ...]]) -> dict[str, float]:
     """Processor time so far of each part, with all processes of its services.
 
     LabError where one does not run.

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import anyio
-
-from infra.lab.engines.local.engine import LocalEngine
-from infra.lab.pytest_plugin import isolated
 from infra.lab.servers.nginx import Nginx
 from infra.lab.servers.python import PythonProcess
-from infra.lab.site import HOST, Site
-from infra.lab.topology import Topology
+from infra.lab.site import Site
 from week04_shortener.bench.about import BASELINE, FLOOR, OURS
 from week04_shortener.lab import FORWARDERS, PREFIX, front, settings, topology
 
@@ -100,7 +91,7 @@ def _plain_words(site: Site, name: str) -> tuple[str, ...]:
     return (
         *("-m", "uvicorn", "--factory", "week04_shortener.bench.baseline:create_app"),
         *("--no-access-log", "--log-level", "warning"),
-        *("--host", HOST, "--port", str(site.ports[name])),
+        *("--host", site.bind_host, "--port", str(site.ports[name])),
     )
 
 
@@ -119,17 +110,3 @@ with_others = replace(
         ),
     ),
 )
-
-
-@contextlib.contextmanager
-def running(declared: Topology) -> Iterator[LocalEngine]:
-    """All services on free ports, ended and erased in the end. Raises LabError."""
-    root = Path(tempfile.mkdtemp(prefix="lab-week04-"))
-    root.chmod(0o755)
-    engine = isolated(declared, root)
-    try:
-        anyio.run(engine.up)
-        yield engine
-    finally:
-        anyio.run(engine.down)
-        shutil.rmtree(root)

@@ -9,7 +9,7 @@ from typing import Final
 
 from benchmarks.client import Ended, Outcome, Plan, Request, parse_target, run
 from infra.evidence import Figures, Lab, Mechanism, claim
-from infra.lab.engines.local.engine import LocalEngine
+from infra.lab.engines.base import Engine
 from week04_shortener.checks.books import Books
 from week04_shortener.checks.inside import drained, eventually, superuser
 from week04_shortener.checks.stands import (
@@ -195,7 +195,7 @@ class Outage:
         assert attempts <= FIRST_ATTEMPTS + outage_s, f"{attempts:.0f} attempts in {outage_s:.0f} s"
 
 
-async def _failures(engine: LocalEngine, forwarder: str) -> int:
+async def _failures(engine: Engine, forwarder: str) -> int:
     """Attempts of a forwarder that failed, ever, once it answers."""
     found = 0.0
 

@@ -12,8 +12,8 @@ from typing import Final
 from benchmarks.client import Plan, Result, parse_target, run
 from benchmarks.ledger import Recovery
 from infra.evidence import Figures, Lab, Mechanism, claim
+from infra.lab.engines.base import Engine
 from infra.lab.engines.base import State as ServiceState
-from infra.lab.engines.local.engine import LocalEngine
 from week04_shortener.checks.books import Books, Held
 from week04_shortener.checks.inside import drained, eventually, told
 from week04_shortener.checks.stands import CLICKS_IN_MEMORY, WEEK, Stand
@@ -120,7 +120,7 @@ async def _recovered(books: Books, fault_s: float) -> None:
             return
 
 
-async def _all_running(engine: LocalEngine) -> None:
+async def _all_running(engine: Engine) -> None:
     async def running() -> bool:
         rows = await asyncio.to_thread(engine.status)
         return all(row.state in (ServiceState.RUNNING, ServiceState.DONE) for row in rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -60,11 +60,42 @@ def silent(event: Event) -> None:
     """A report that nobody reads."""
 
 
+class Log(Protocol):
+    """What one service has written and writes."""
+
+    def exists(self) -> bool:
+        """Whether there is anything to read, or was."""
+        ...
+
+    def skip(self) -> None:
+        """Pass over what is there now: `new_lines` gives what comes after it."""
+        ...
+
+    def new_lines(self) -> Iterator[str]:
+        """Whole lines that came since the last call, without their ends."""
+        ...
+
+    def rest(self) -> Iterator[str]:
+        """The unfinished line at the end, if there is one."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class Engine(Protocol):
     """Verbs on one week. All raise LabError with one line for the user."""
 
     @property
+    def name(self) -> str:
+        """As `ENGINE=` names it."""
+        ...
+
+    @property
     def site(self) -> Site: ...
+
+    def log(self, name: str) -> Log:
+        """A reader of the service's log, at its beginning."""
+        ...
 
     def is_up(self) -> bool: ...
 

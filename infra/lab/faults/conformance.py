@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import anyio
@@ -43,6 +43,7 @@ class Subject:
         upstream: `host:port` where the fault proxy reaches it.
         question: what it answers; enough bytes for `RATE_KB_S`.
         faults: the engine's fault proxy.
+        listen: where a link may be opened that this process reaches at the same port of `host`.
     """
 
     engine: Engine
@@ -52,6 +53,7 @@ class Subject:
     upstream: str
     question: Question
     faults: Faults
+    listen: str = "127.0.0.1:0"
 
     @property
     def direct(self) -> Link:
@@ -177,7 +179,10 @@ async def _link_fault(
 ) -> None:
     """Proven to land and to go by the client itself; here: that it is on the link alone."""
     faults = subject.faults
-    link = await faults.add_link("conformance", subject.upstream, subject.question)
+    link = await faults.add_link(
+        "conformance", subject.upstream, subject.question, listen=subject.listen
+    )
+    link = replace(link, host=subject.host)
     try:
         async with fault(link) as proof:
             _require(bool(proof.during), "no proof")

@@ -14,6 +14,9 @@ from infra.lab.faults.questions import Question
 from infra.lab.servers.python import PythonProcess
 from infra.lab.site import HOST, Site, behind, link_to, make_dir
 
+HEARTBEAT_TTL_S = 5.0
+"""A proxy that cannot see our process drops its faults so long after the last sign of it."""
+
 
 @dataclass(frozen=True)
 class ProxiedLink:
@@ -70,8 +73,9 @@ class FaultProxy(PythonProcess):
         (site.run_dir(self.name) / "links.json").write_text(json.dumps(entries, indent=2) + "\n")
 
     def client(self, site: Site) -> Faults:
-        """Applies faults to the links."""
-        return Faults(HOST, site.ports[self.name])
+        """Applies faults to the links; they end with this process."""
+        heartbeat = None if site.shares_processes else HEARTBEAT_TTL_S
+        return Faults(HOST, site.ports[self.name], heartbeat)
 
     def link(self, site: Site, to: str) -> Link:
         """The link to the service `to`. Raises UsageError, with the list, where there is none."""
@@ -101,7 +105,7 @@ def fault_proxy(name: str, port: int, links: tuple[ProxiedLink, ...] = ()) -> Fa
         links=links,
         arguments=lambda site: (
             *("-m", "infra.lab.faults.proxy"),
-            *("--host", HOST, "--port", str(site.ports[name])),
+            *("--host", site.bind_host, "--port", str(site.ports[name])),
             *("--config", str(site.run_dir(name) / "links.json")),
         ),
         environment=lambda site: {},

@@ -1,4 +1,4 @@
-"""nginx as a local process.
+"""nginx as a local process; other engines take its wrapper.
 
 The week's own file (its locations and proxy rules, `config/nginx/*.conf`) is included as it
 stands: it is the lesson, and every engine includes the same one. What differs between engines
@@ -18,7 +18,7 @@ from pathlib import Path
 from infra.lab.servers import http
 from infra.lab.servers.base import Launch, Server
 from infra.lab.servers.find import executable, version_of
-from infra.lab.site import HOST, Site, make_dir
+from infra.lab.site import Site, make_dir
 
 PROBE_TIMEOUT_S = 2.0
 _PATTERN = re.compile(r"[*?\[]")
@@ -108,7 +108,7 @@ class Nginx(Server):
             workers=self.workers,
             user=user,
             upstreams="\n".join(groups),
-            host=HOST,
+            host=site.bind_host,
             port=site.ports[self.name],
             include=_quoted(site.clone / self.config),
         )

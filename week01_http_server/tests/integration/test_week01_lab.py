@@ -12,7 +12,7 @@ import anyio
 import psutil
 import pytest
 
-from infra.lab.engines.local.engine import LocalEngine
+from infra.lab.engines.base import Engine
 from infra.lab.pytest_plugin import LabFactory
 from week01_http_server.lab import metrics, topology, web_traffic
 
@@ -22,12 +22,12 @@ DEADLINE_S = 30.0
 
 
 @pytest.fixture(scope="module")
-def engine(running_lab: LabFactory) -> LocalEngine:
+def engine(running_lab: LabFactory) -> Engine:
     return running_lab(topology)
 
 
 def get(
-    engine: LocalEngine, name: str, path: str = "/", **headers: str
+    engine: Engine, name: str, path: str = "/", **headers: str
 ) -> tuple[http.client.HTTPResponse, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", engine.site.ports[name], timeout=20)
     try:
@@ -46,7 +46,7 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/style.css", "/numbers.txt"])
-def test_nginx_and_this_server_give_the_same_pages(engine: LocalEngine, path: str) -> None:
+def test_nginx_and_this_server_give_the_same_pages(engine: Engine, path: str) -> None:
     (ours, body), (theirs, their_body) = get(engine, "web", path), get(engine, "nginx", path)
     assert (ours.status, body) == (theirs.status, their_body)
     mine, other = (one.getheader("content-type", "").split(";")[0] for one in (ours, theirs))
@@ -54,12 +54,12 @@ def test_nginx_and_this_server_give_the_same_pages(engine: LocalEngine, path: st
 
 
 @pytest.mark.parametrize("path", ["/nothing-here", "/../lab.py", "/%2e%2e/lab.py"])
-def test_neither_gives_what_is_not_there(engine: LocalEngine, path: str) -> None:
+def test_neither_gives_what_is_not_there(engine: Engine, path: str) -> None:
     for name in ("web", "nginx"):
         assert get(engine, name, path)[0].status in (400, 404)
 
 
-def test_level_1_answers(engine: LocalEngine) -> None:
+def test_level_1_answers(engine: Engine) -> None:
     answer, body = get(engine, "raw", "/x")
     assert (answer.status, body) == (200, b"Hello from a raw socket. You asked for /x\n")
 
@@ -75,14 +75,14 @@ def test_level_1_answers(engine: LocalEngine) -> None:
     ],
 )
 def test_the_demo_app_does_what_it_says(
-    engine: LocalEngine, path: str, status: int, holds: bytes
+    engine: Engine, path: str, status: int, holds: bytes
 ) -> None:
     answer, body = get(engine, "app", path)
     assert answer.status == status
     assert holds in body
 
 
-def test_status_tells_what_came(engine: LocalEngine) -> None:
+def test_status_tells_what_came(engine: Engine) -> None:
     before = anyio.run(metrics, engine.site, "web")["http_connections_accepted_total"]
     get(engine, "web")
 
@@ -94,7 +94,7 @@ def test_status_tells_what_came(engine: LocalEngine) -> None:
     assert anyio.run(web_traffic, engine.site).startswith("requests: ")
 
 
-def test_a_reload_by_signal_replaces_the_worker(engine: LocalEngine) -> None:
+def test_a_reload_by_signal_replaces_the_worker(engine: Engine) -> None:
     [row] = [row for row in engine.status() if row.name == "web"]
     assert row.pid is not None
     master = psutil.Process(row.pid)

@@ -10,7 +10,7 @@ import anyio
 import httpx
 import pytest
 
-from infra.lab.engines.local.engine import LocalEngine
+from infra.lab.engines.base import Engine
 from infra.lab.pytest_plugin import LabFactory
 from infra.lab.servers.postgres import SUPERUSER, SUPERUSER_SECRET
 from week04_shortener.codes import Codec
@@ -59,7 +59,7 @@ class FrontDoor:
 
 
 @pytest.fixture(scope="session")
-def lab(running_lab: LabFactory) -> LocalEngine:
+def lab(running_lab: LabFactory) -> Engine:
     return running_lab(topology)
 
 
@@ -70,26 +70,26 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
-def dsn(lab: LocalEngine) -> str:
+def dsn(lab: Engine) -> str:
     """Address of the week's PostgreSQL. Its tables are everybody's: look at your own rows only."""
     return postgres.dsn(lab.site)
 
 
 @pytest.fixture(scope="session")
-def admin_dsn(lab: LocalEngine) -> str:
+def admin_dsn(lab: Engine) -> str:
     """Address for PostgreSQL's own administrator, who can make databases for a test alone."""
     password = lab.site.secrets[SUPERUSER_SECRET]
     return f"postgresql://{SUPERUSER}:{password}@{lab.site.address('postgres')}/postgres"
 
 
 @pytest.fixture(scope="session")
-def lab_codec(lab: LocalEngine) -> Codec:
+def lab_codec(lab: Engine) -> Codec:
     """The codes of this instance: links made past the API must have no other."""
     return Codec(lab.site.secrets[CODE_KEY].encode())
 
 
 @pytest.fixture(scope="module")
-def relay_asleep(lab: LocalEngine) -> Iterator[None]:
+def relay_asleep(lab: Engine) -> Iterator[None]:
     """The outbox keeps its rows: who would tell them, and remove them then, is paused."""
     anyio.run(lab.pause, "relay")
     yield
@@ -97,6 +97,6 @@ def relay_asleep(lab: LocalEngine) -> Iterator[None]:
 
 
 @pytest.fixture
-def door(lab: LocalEngine) -> Iterator[FrontDoor]:
+def door(lab: Engine) -> Iterator[FrontDoor]:
     with httpx.Client(base_url=lab.site.url("nginx"), timeout=10, trust_env=False) as client:
         yield FrontDoor(client)

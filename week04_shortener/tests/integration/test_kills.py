@@ -7,8 +7,7 @@ import functools
 import anyio
 import pytest
 
-from infra.lab.engines.base import State
-from infra.lab.engines.local.engine import LocalEngine
+from infra.lab.engines.base import Engine, State
 from week04_shortener.lab import topology
 from week04_shortener.tests.integration.conftest import FrontDoor, eventually
 
@@ -18,19 +17,19 @@ URL = "https://example.org/kills"
 STAYING = [server.name for server in topology.servers if not server.one_shot]
 
 
-def _restarts(lab: LocalEngine, name: str) -> int:
+def _restarts(lab: Engine, name: str) -> int:
     [row] = [row for row in lab.status() if row.name == name]
     return row.restarts
 
 
-def _state(lab: LocalEngine, name: str) -> State:
+def _state(lab: Engine, name: str) -> State:
     [row] = [row for row in lab.status() if row.name == name]
     return row.state
 
 
 @pytest.mark.parametrize("victim", STAYING)
 def test_after_a_sigkill_the_path_works_again_and_nothing_is_lost(
-    door: FrontDoor, lab: LocalEngine, victim: str
+    door: FrontDoor, lab: Engine, victim: str
 ) -> None:
     url = f"{URL}/{victim}"
     code = door.new_code(url)
@@ -51,9 +50,7 @@ def test_after_a_sigkill_the_path_works_again_and_nothing_is_lost(
 
 
 @pytest.mark.parametrize("victim", ["valkey", "kafka", "consumer", "forwarder1", "relay", "api1"])
-def test_while_it_is_dead_links_still_redirect(
-    door: FrontDoor, lab: LocalEngine, victim: str
-) -> None:
+def test_while_it_is_dead_links_still_redirect(door: FrontDoor, lab: Engine, victim: str) -> None:
     url = f"{URL}/without-{victim}"
     code = door.new_code(url)
     anyio.run(lab.kill, victim)

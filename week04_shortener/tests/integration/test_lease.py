@@ -8,13 +8,13 @@ import anyio
 import pytest
 from prometheus_client import CollectorRegistry
 
-from infra.lab.engines.local.engine import LocalEngine
+from infra.lab.engines.base import Engine
 from week04_shortener.cache.valkey import ValkeyCache
 
 pytestmark = pytest.mark.integration
 
 
-def test_a_lease_is_one_holders_until_given_back_or_over(lab: LocalEngine) -> None:
+def test_a_lease_is_one_holders_until_given_back_or_over(lab: Engine) -> None:
     anyio.run(_take_and_release, f"redis://{lab.site.address('valkey')}/0")
 
 

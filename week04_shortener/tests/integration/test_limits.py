@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from infra.lab.engines.local.engine import LocalEngine
+from infra.lab.engines.base import Engine
 from week04_shortener.lab import REPLICAS, metric
 from week04_shortener.limits.algorithms import (
     SECOND_US,
@@ -48,7 +48,7 @@ POLICIES: list[Policy] = [
 
 
 @pytest.fixture
-def url(lab: LocalEngine) -> str:
+def url(lab: Engine) -> str:
     return f"redis://{lab.site.address('valkey')}/0"
 
 
@@ -178,7 +178,7 @@ def test_the_front_door_tells_of_limits_but_not_on_redirects(door: FrontDoor) ->
     assert "ratelimit" not in door.follow(code).headers
 
 
-def test_both_replicas_count_in_valkey(lab: LocalEngine, door: FrontDoor) -> None:
+def test_both_replicas_count_in_valkey(lab: Engine, door: FrontDoor) -> None:
     before = [_allowed(lab, replica) for replica in REPLICAS]
     for number in range(20):
         assert door.shorten(f"https://example.org/{number}").status_code == 201
@@ -195,7 +195,7 @@ def test_the_front_door_refuses_targets_within(door: FrontDoor, url: str) -> Non
     assert refused.json()["errors"][0]["pointer"] == "#/url"
 
 
-def _allowed(lab: LocalEngine, replica: str) -> float:
+def _allowed(lab: Engine, replica: str) -> float:
     """Writes that this replica has had allowed in Valkey."""
     labels = {"policy": "writes", "verdict": "allowed", "by": "shared"}
     return anyio.run(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from infra.lab.engines.local.engine import LocalEngine
+from infra.lab.engines.base import Engine
 from week04_shortener.tests.integration.conftest import FrontDoor
 
 pytestmark = pytest.mark.integration
@@ -46,7 +46,7 @@ def watch(base: str, path: str, headers: dict[str, str] | None = None) -> Iterat
         yield Stream(answer)
 
 
-def test_a_click_arrives_as_it_is_counted(door: FrontDoor, lab: LocalEngine) -> None:
+def test_a_click_arrives_as_it_is_counted(door: FrontDoor, lab: Engine) -> None:
     first, second = (door.new_code("https://example.org/live") for _ in range(2))
     with watch(lab.site.url("nginx"), f"/api/v1/live?codes={first},{second}") as stream:
         assert stream.line("retry:") == "retry: 2000"
@@ -57,9 +57,7 @@ def test_a_click_arrives_as_it_is_counted(door: FrontDoor, lab: LocalEngine) -> 
         stream.clicks(second, 1)
 
 
-def test_a_quiet_stream_is_not_taken_for_a_replica_that_hangs(
-    door: FrontDoor, lab: LocalEngine
-) -> None:
+def test_a_quiet_stream_is_not_taken_for_a_replica_that_hangs(door: FrontDoor, lab: Engine) -> None:
     """Other answers may keep nginx waiting for 5 s only."""
     code = door.new_code("https://example.org/quiet")
     with watch(lab.site.url("nginx"), f"/api/v1/links/{code}/live") as stream:
@@ -69,7 +67,7 @@ def test_a_quiet_stream_is_not_taken_for_a_replica_that_hangs(
         stream.clicks(code, 1)
 
 
-def test_only_the_owner_may_watch(door: FrontDoor, lab: LocalEngine) -> None:
+def test_only_the_owner_may_watch(door: FrontDoor, lab: Engine) -> None:
     keys = [door.http.post("/api/v1/keys", json={"name": name}).json()["key"] for name in "ab"]
     mine, other = ({"authorization": f"Bearer {key}"} for key in keys)
     made = door.http.post("/api/v1/links", json={"url": "https://example.org/"}, headers=mine)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from infra.lab.engines.local.engine import LocalEngine
+from infra.lab.engines.base import Engine
 from week04_shortener.checks.many_links import bulk_load, target
 from week04_shortener.codes import Codec
 from week04_shortener.tests.integration.conftest import FrontDoor
@@ -20,7 +20,7 @@ LINKS = 300
 
 
 async def test_they_redirect_and_collide_with_none(
-    lab: LocalEngine, door: FrontDoor, dsn: str, lab_codec: Codec
+    lab: Engine, door: FrontDoor, dsn: str, lab_codec: Codec
 ) -> None:
     said: list[str] = []
     before = lab_codec.decode(door.new_code("https://example.org/before"))
@@ -45,6 +45,6 @@ async def test_they_redirect_and_collide_with_none(
 
 
 @pytest.mark.parametrize("links", [0, -1, 10_000_001])
-async def test_the_number_is_bounded(lab: LocalEngine, links: int) -> None:
+async def test_the_number_is_bounded(lab: Engine, links: int) -> None:
     with pytest.raises(ValueError, match="is not 1 to 10000000"):
         await bulk_load(lab.site, links)

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from infra.lab.engines.local.engine import LocalEngine
+from infra.lab.engines.base import Engine
 from infra.service.retry import Pace
 from week04_shortener.cache.aside import code_of, key_of
 from week04_shortener.cache.local import LocalCache
@@ -39,7 +39,7 @@ HERE, THERE = REPLICAS
 
 
 @pytest.fixture
-def valkey_url(lab: LocalEngine) -> str:
+def valkey_url(lab: Engine) -> str:
     return f"redis://{lab.site.address('valkey')}/0"
 
 
@@ -186,12 +186,12 @@ async def test_a_connection_that_was_killed_is_made_again(ear: Ear, client: Redi
 # ---- Two replicas
 
 
-async def leads_to(http: httpx.AsyncClient, lab: LocalEngine, replica: str, code: str) -> str:
+async def leads_to(http: httpx.AsyncClient, lab: Engine, replica: str, code: str) -> str:
     answer = await http.get(f"{lab.site.url(replica)}/{code}")
     return str(answer.headers.get("location", answer.status_code))
 
 
-async def asked(lab: LocalEngine) -> float:
+async def asked(lab: Engine) -> float:
     """What a replica has asked of Valkey, and of anybody because its own memory had nothing."""
     name = "shortener_cache_lookups_total"
     return await metric(lab.site, (THERE,), name, tier="valkey") + await metric(
@@ -199,7 +199,7 @@ async def asked(lab: LocalEngine) -> float:
     )
 
 
-async def remembered(follow: Callable[[], Awaitable[object]], lab: LocalEngine) -> bool:
+async def remembered(follow: Callable[[], Awaitable[object]], lab: Engine) -> bool:
     """Whether the replica asks nobody while a link is followed for three of its lives."""
     await follow()
     before = await asked(lab)
@@ -209,7 +209,7 @@ async def remembered(follow: Callable[[], Awaitable[object]], lab: LocalEngine) 
 
 
 async def test_while_nothing_changes_a_replica_asks_nobody(
-    door: FrontDoor, lab: LocalEngine, http: httpx.AsyncClient
+    door: FrontDoor, lab: Engine, http: httpx.AsyncClient
 ) -> None:
     code = door.new_code(f"{URL}/quiet")
 
@@ -224,7 +224,7 @@ async def test_while_nothing_changes_a_replica_asks_nobody(
 
 @pytest.mark.parametrize("is_cut", [False, True], ids=["heard", "connection killed"])
 async def test_what_was_remembered_for_long_is_followed_within_the_bound_all_the_same(
-    is_cut: bool, door: FrontDoor, lab: LocalEngine, http: httpx.AsyncClient, client: Redis
+    is_cut: bool, door: FrontDoor, lab: Engine, http: httpx.AsyncClient, client: Redis
 ) -> None:
     code = door.new_code(f"{URL}/before")
     link = f"{lab.site.url(HERE)}/api/v1/links/{code}"
@@ -250,9 +250,9 @@ async def test_what_was_remembered_for_long_is_followed_within_the_bound_all_the
     assert judged, "Valkey was told of no change"
 
 
-async def is_at(http: httpx.AsyncClient, lab: LocalEngine, code: str, url: str) -> bool:
+async def is_at(http: httpx.AsyncClient, lab: Engine, code: str, url: str) -> bool:
     return await leads_to(http, lab, THERE, code) == url
 
 
-async def failed_writes(lab: LocalEngine) -> float:
+async def failed_writes(lab: Engine) -> float:
     return await metric(lab.site, (HERE,), "shortener_cache_failed_writes_total")

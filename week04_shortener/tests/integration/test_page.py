@@ -21,7 +21,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from infra.lab.engines.local.engine import LocalEngine
+from infra.lab.engines.base import Engine
 from week04_shortener.tests.integration.conftest import FrontDoor, eventually
 
 pytestmark = pytest.mark.integration
@@ -52,7 +52,7 @@ class _Landing(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def browser(lab: LocalEngine) -> Iterator[Browser]:
+def browser(lab: Engine) -> Iterator[Browser]:
     """Started after the lab: while it runs, its event loop is the only one of this thread."""
     names = ("chromium", "chromium-browser", "google-chrome")
     found = next((path for path in map(shutil.which, names) if path), None)
@@ -115,7 +115,7 @@ class Screen:
 
 
 @contextlib.contextmanager
-def _context(browser: Browser, lab: LocalEngine, width: int = 1280) -> Iterator[BrowserContext]:
+def _context(browser: Browser, lab: Engine, width: int = 1280) -> Iterator[BrowserContext]:
     context = browser.new_context(
         base_url=lab.site.url("nginx"),
         viewport={"width": width, "height": 800},
@@ -131,7 +131,7 @@ def _context(browser: Browser, lab: LocalEngine, width: int = 1280) -> Iterator[
 
 
 @pytest.fixture
-def screen(browser: Browser, lab: LocalEngine) -> Iterator[Screen]:
+def screen(browser: Browser, lab: Engine) -> Iterator[Screen]:
     with _context(browser, lab) as context:
         screen = Screen(context.new_page())
         screen.page.goto("/")
@@ -193,7 +193,7 @@ def test_a_link_is_not_watched_while_it_is_deleted(screen: Screen) -> None:
 
 
 def test_links_are_there_again_after_a_reload_and_nobody_elses(
-    screen: Screen, browser: Browser, lab: LocalEngine
+    screen: Screen, browser: Browser, lab: Engine
 ) -> None:
     code = screen.made(TARGET)
     screen.page.reload()
@@ -296,7 +296,7 @@ def test_a_lost_answer_and_a_second_press_make_one_link(screen: Screen) -> None:
 
 
 def test_a_password_is_asked_for_and_the_right_one_leads_on(
-    screen: Screen, browser: Browser, lab: LocalEngine
+    screen: Screen, browser: Browser, lab: Engine
 ) -> None:
     code = screen.made(TARGET, password="open sesame")
     expect(screen.row(code).locator(".badges")).to_contain_text("password")
@@ -313,7 +313,7 @@ def test_a_password_is_asked_for_and_the_right_one_leads_on(
     expect(screen.row(code).locator(".clicks")).to_have_text("1 click")
 
 
-def test_a_limited_link_is_used_up(screen: Screen, browser: Browser, lab: LocalEngine) -> None:
+def test_a_limited_link_is_used_up(screen: Screen, browser: Browser, lab: Engine) -> None:
     code = screen.made(TARGET, max_visits="1")
     with _context(browser, lab) as context:
         visitor = context.new_page()
@@ -429,7 +429,7 @@ def test_events_are_read_in_whatever_pieces_they_come(screen: Screen) -> None:
         assert screen.page.evaluate(read, [text, size]) == expected
 
 
-def test_nothing_is_wider_than_a_phone(browser: Browser, lab: LocalEngine) -> None:
+def test_nothing_is_wider_than_a_phone(browser: Browser, lab: Engine) -> None:
     """320 px is also what is left of 1280 at 400 % zoom (WCAG 2.2, 1.4.10)."""
     width = 320
     with _context(browser, lab, width) as context:

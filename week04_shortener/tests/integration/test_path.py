@@ -10,8 +10,7 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from infra.lab.engines.base import State
-from infra.lab.engines.local.engine import LocalEngine
+from infra.lab.engines.base import Engine, State
 from week04_shortener.lab import postgres, topology
 from week04_shortener.tests.integration.conftest import FrontDoor, eventually
 
@@ -20,7 +19,7 @@ pytestmark = pytest.mark.integration
 URL = "https://example.org/a?b=c#d"
 
 
-def test_a_link_is_made_and_redirects(door: FrontDoor, lab: LocalEngine) -> None:
+def test_a_link_is_made_and_redirects(door: FrontDoor, lab: Engine) -> None:
     made = door.shorten(URL)
     assert made.status_code == 201
     code = made.json()["code"]
@@ -32,9 +31,7 @@ def test_a_link_is_made_and_redirects(door: FrontDoor, lab: LocalEngine) -> None
     assert "no-store" in found.headers["cache-control"]
 
 
-def test_a_click_goes_through_kafka_into_the_analytics_table(
-    door: FrontDoor, lab: LocalEngine
-) -> None:
+def test_a_click_goes_through_kafka_into_the_analytics_table(door: FrontDoor, lab: Engine) -> None:
     code = door.new_code(URL)
     answer = door.http.get(f"/{code}", headers={"referer": "https://news.example/today"})
     eventually("the click is counted", lambda: door.clicks(code) == 1)
@@ -122,9 +119,7 @@ def test_a_body_that_is_not_said_to_be_json_is_told_what_to_send(door: FrontDoor
     assert "application/json" in answer.json()["detail"]
 
 
-def test_status_shows_every_service_and_where_the_clicks_are(
-    door: FrontDoor, lab: LocalEngine
-) -> None:
+def test_status_shows_every_service_and_where_the_clicks_are(door: FrontDoor, lab: Engine) -> None:
     code = door.new_code(URL)
     door.follow(code)
     eventually("the click is counted", lambda: door.clicks(code) == 1)
@@ -143,7 +138,7 @@ def test_status_shows_every_service_and_where_the_clicks_are(
     assert figures["changes"].startswith("not told yet: ")
 
 
-async def _analytics_row(lab: LocalEngine, code: str) -> asyncpg.Record:
+async def _analytics_row(lab: Engine, code: str) -> asyncpg.Record:
     connection = await asyncpg.connect(postgres.dsn(lab.site), ssl=False)
     try:
         rows = await connection.fetch("SELECT * FROM analytics.clicks WHERE code = $1", code)
@@ -153,7 +148,7 @@ async def _analytics_row(lab: LocalEngine, code: str) -> asyncpg.Record:
     return rows[0]
 
 
-async def _event(lab: LocalEngine, topic: str, partition: int, offset: int) -> dict[str, Any]:
+async def _event(lab: Engine, topic: str, partition: int, offset: int) -> dict[str, Any]:
     """The message at one place in Kafka."""
     consumer = AIOKafkaConsumer(bootstrap_servers=lab.site.address("kafka"))
     place = TopicPartition(topic, partition)

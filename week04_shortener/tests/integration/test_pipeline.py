@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from infra.lab.engines.local.engine import LocalEngine
+from infra.lab.engines.base import Engine
 from infra.lab.handing_over import run_own
 from infra.service.retry import Pace
 from week04_shortener import commands
@@ -54,7 +54,7 @@ def new_code() -> str:
 
 
 @contextlib.asynccontextmanager
-async def tables(lab: LocalEngine) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+async def tables(lab: Engine) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
     connection = await asyncpg.connect(postgres.dsn(lab.site), ssl=False)
     try:
         yield connection
@@ -62,7 +62,7 @@ async def tables(lab: LocalEngine) -> AsyncIterator[asyncpg.Connection[asyncpg.R
         await connection.close()
 
 
-def ask(lab: LocalEngine, sql: str, *values: object) -> Any:
+def ask(lab: Engine, sql: str, *values: object) -> Any:
     """The first value that PostgreSQL answers."""
 
     async def main() -> Any:
@@ -72,7 +72,7 @@ def ask(lab: LocalEngine, sql: str, *values: object) -> Any:
     return anyio.run(main)
 
 
-def in_database(lab: LocalEngine, work: Callable[[Database], Coroutine[Any, Any, T]]) -> T:
+def in_database(lab: Engine, work: Callable[[Database], Coroutine[Any, Any, T]]) -> T:
     """Do `work` with a pool of its own."""
 
     async def main() -> T:
@@ -89,16 +89,14 @@ def in_database(lab: LocalEngine, work: Callable[[Database], Coroutine[Any, Any,
     return asyncio.run(main())
 
 
-def all_read(lab: LocalEngine) -> bool:
+def all_read(lab: Engine) -> bool:
     """Whether nothing is on its way to the analytics tables."""
     now = anyio.run(on_the_way, lab.site)
     return now.waiting_bytes == now.unread == 0
 
 
 @pytest.fixture
-def run(
-    lab: LocalEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Run:
+def run(lab: Engine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Call it with a command's words: the lines that it says.
 
     In this process, which is quicker; that `lab run` comes to the same has a test of its own.
@@ -121,7 +119,7 @@ def run(
 # ---- Dead letters
 
 
-def test_who_carries_clicks_gives_way_to_who_redirects(lab: LocalEngine) -> None:
+def test_who_carries_clicks_gives_way_to_who_redirects(lab: Engine) -> None:
     nice = {row.name: os.getpriority(os.PRIO_PROCESS, row.pid) for row in lab.status() if row.pid}
     behind = {nice[name] for name in ("forwarder1", "forwarder2", "consumer")}
     assert behind == {NICE + nice["relay"]}
@@ -129,7 +127,7 @@ def test_who_carries_clicks_gives_way_to_who_redirects(lab: LocalEngine) -> None
 
 
 def test_a_poison_message_costs_only_itself_and_is_counted_once_it_can_be(
-    door: FrontDoor, lab: LocalEngine, run: Run
+    door: FrontDoor, lab: Engine, run: Run
 ) -> None:
     """PostgreSQL refuses some clicks by a constraint, which is taken away in the end."""
     code = door.new_code(URL)
@@ -178,7 +176,7 @@ def test_a_poison_message_costs_only_itself_and_is_counted_once_it_can_be(
     assert all(request_id in log for request_id in ids)
 
 
-def test_what_postgresql_refuses_is_told_apart_from_postgresql_away(lab: LocalEngine) -> None:
+def test_what_postgresql_refuses_is_told_apart_from_postgresql_away(lab: Engine) -> None:
     """Each click alone passes what `clicks` checks; class 22 and 23 of SQLSTATE are `Refused`."""
     topic = f"test-{secrets.token_hex(4)}"
     late = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
@@ -207,7 +205,7 @@ def test_what_postgresql_refuses_is_told_apart_from_postgresql_away(lab: LocalEn
 # ---- Statistics
 
 
-def test_clicks_are_summed_by_hour_referrer_browser_and_agent(lab: LocalEngine) -> None:
+def test_clicks_are_summed_by_hour_referrer_browser_and_agent(lab: Engine) -> None:
     code, topic = new_code(), f"test-{secrets.token_hex(4)}"
     now = datetime.now(UTC).replace(hour=12, minute=30, second=0, microsecond=0)
     first = Click(uuid.uuid4().hex, code, now, "api1", "a.example", "Firefox", "person", "0" * 16)
@@ -254,7 +252,7 @@ def test_clicks_are_summed_by_hour_referrer_browser_and_agent(lab: LocalEngine) 
 # ---- The relay
 
 
-def test_a_change_is_told_to_valkey_and_to_kafka(lab: LocalEngine) -> None:
+def test_a_change_is_told_to_valkey_and_to_kafka(lab: Engine) -> None:
     code = new_code()
     asyncio.run(_owe(lab, [code], 1, 2))
     eventually("all is told", lambda: _owed(lab, code) == 0)
@@ -262,7 +260,7 @@ def test_a_change_is_told_to_valkey_and_to_kafka(lab: LocalEngine) -> None:
     assert asyncio.run(_events(lab, code)) == [1, 2]
 
 
-def test_kafka_that_hangs_does_not_keep_valkey_from_being_told(lab: LocalEngine) -> None:
+def test_kafka_that_hangs_does_not_keep_valkey_from_being_told(lab: Engine) -> None:
     code = new_code()
     anyio.run(lab.pause, "kafka")
     try:
@@ -278,7 +276,7 @@ def test_kafka_that_hangs_does_not_keep_valkey_from_being_told(lab: LocalEngine)
     assert asyncio.run(_events(lab, code)) == [1]
 
 
-def test_a_relay_killed_in_mid_work_loses_nothing(lab: LocalEngine) -> None:
+def test_a_relay_killed_in_mid_work_loses_nothing(lab: Engine) -> None:
     """It wakes up to several batches of work, and dies in one of them."""
     codes = [new_code() for _ in range(4)]
     changes = 150
@@ -302,7 +300,7 @@ def test_a_relay_killed_in_mid_work_loses_nothing(lab: LocalEngine) -> None:
 
 
 def test_of_two_relays_one_has_the_turn_and_undone_turns_leave_everything(
-    lab: LocalEngine,
+    lab: Engine,
 ) -> None:
     code = new_code()
     anyio.run(lab.pause, "relay")
@@ -333,7 +331,7 @@ def test_of_two_relays_one_has_the_turn_and_undone_turns_leave_everything(
 # ---- Housekeeping
 
 
-def test_ids_that_need_not_be_known_any_more_go_and_sums_stay(lab: LocalEngine) -> None:
+def test_ids_that_need_not_be_known_any_more_go_and_sums_stay(lab: Engine) -> None:
     code, topic = new_code(), f"test-{secrets.token_hex(4)}"
     clicks = [Click(uuid.uuid4().hex, code, datetime.now(UTC), "api1") for _ in range(5)]
 
@@ -383,7 +381,7 @@ def test_keys_are_made_listed_and_revoked(run: Run) -> None:
 
 
 def test_the_lab_runs_the_weeks_own_commands(
-    lab: LocalEngine, capfd: pytest.CaptureFixture[str]
+    lab: Engine, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run_own(topology, lab, ["dead-letters", "show", "999999999"]) == 1
     said = capfd.readouterr()
@@ -397,7 +395,7 @@ def test_the_lab_runs_the_weeks_own_commands(
 # ---- What Kafka, Valkey and the outbox hold
 
 
-async def _send(lab: LocalEngine, topic: str, key: bytes, value: bytes) -> None:
+async def _send(lab: Engine, topic: str, key: bytes, value: bytes) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=lab.site.address("kafka"), acks="all")
     await producer.start()
     try:
@@ -406,7 +404,7 @@ async def _send(lab: LocalEngine, topic: str, key: bytes, value: bytes) -> None:
         await producer.stop()
 
 
-async def _owe(lab: LocalEngine, codes: list[str], *versions: int) -> None:
+async def _owe(lab: Engine, codes: list[str], *versions: int) -> None:
     async with tables(lab) as connection:
         for version in versions:
             for code in codes:
@@ -424,17 +422,17 @@ async def _owe_one(connection: asyncpg.Connection[asyncpg.Record], code: str, ve
         )
 
 
-def _restarts(lab: LocalEngine) -> int:
+def _restarts(lab: Engine) -> int:
     [row] = [row for row in lab.status() if row.name == "relay"]
     return row.restarts
 
 
-def _owed(lab: LocalEngine, code: str, destination: str = "") -> int:
+def _owed(lab: Engine, code: str, destination: str = "") -> int:
     sql = "SELECT count(*) FROM outbox WHERE code = $1 AND starts_with(destination, $2)"
     return int(ask(lab, sql, code, destination))
 
 
-async def _cached(lab: LocalEngine, code: str) -> bytes:
+async def _cached(lab: Engine, code: str) -> bytes:
     """The entry in Valkey, empty when there is none."""
     client = Redis.from_url(f"redis://{lab.site.address('valkey')}/0")
     try:
@@ -445,7 +443,7 @@ async def _cached(lab: LocalEngine, code: str) -> bytes:
         await client.aclose()
 
 
-async def _events(lab: LocalEngine, code: str) -> list[int]:
+async def _events(lab: Engine, code: str) -> list[int]:
     """The versions in the topic of links with this key, in their order."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=lab.site.address("kafka"), auto_offset_reset="earliest"

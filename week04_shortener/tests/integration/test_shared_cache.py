@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from infra.lab.engines.local.engine import LocalEngine
+from infra.lab.engines.base import Engine
 from week04_shortener.cache.aside import CacheAside, Lifetimes, Tiers, key_of
 from week04_shortener.cache.early import Early
 from week04_shortener.cache.fills import Busy, FillMetrics, Fills
@@ -41,7 +41,7 @@ LOCAL_TTL_S = 1.0
 
 
 @pytest.fixture
-def valkey_url(lab: LocalEngine) -> str:
+def valkey_url(lab: Engine) -> str:
     return f"redis://{lab.site.address('valkey')}/0"
 
 
@@ -167,7 +167,7 @@ async def busy(registry: CollectorRegistry, times: int) -> bool:
 
 
 async def test_while_valkey_is_dead_each_code_is_asked_once_and_a_slow_database_says_busy(
-    lab: LocalEngine,
+    lab: Engine,
     dsn: str,
     lab_codec: Codec,
     cache: ValkeyCache,
@@ -216,7 +216,7 @@ async def test_while_valkey_is_dead_each_code_is_asked_once_and_a_slow_database_
 
 
 async def test_after_the_bound_no_replica_leads_to_where_a_changed_link_led(
-    door: FrontDoor, lab: LocalEngine
+    door: FrontDoor, lab: Engine
 ) -> None:
     """The bound is for changes that Valkey was told of, which a busy machine may prevent."""
     here, there = [lab.site.url(name) for name in REPLICAS]
@@ -254,5 +254,5 @@ async def test_after_the_bound_no_replica_leads_to_where_a_changed_link_led(
         assert judged, "Valkey was told of no change"
 
 
-async def failed_writes(lab: LocalEngine) -> float:
+async def failed_writes(lab: Engine) -> float:
     return await metric(lab.site, REPLICAS[:1], "shortener_cache_failed_writes_total")

@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from infra.lab.engines.local.engine import LocalEngine
+from infra.lab.engines.base import Engine
 from week04_shortener.checks.inside import lookups
 from week04_shortener.codes import Codec, is_code
 from week04_shortener.links import (
@@ -125,7 +125,7 @@ async def test_what_is_looked_up_is_the_links_entry(store: LinkStore) -> None:
         assert await store.entry_of(link.code) == entry_of(deleted)
 
 
-async def test_postgresql_counts_lookups_by_their_text(lab: LocalEngine, store: LinkStore) -> None:
+async def test_postgresql_counts_lookups_by_their_text(lab: Engine, store: LinkStore) -> None:
     """As the claims count them; others may look up at the same time."""
     before = await lookups(lab.site)
     await store.link_of(alias())

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,12 @@ from supervisor.xmlrpc import Faults
 
 from infra.lab import instance
 from infra.lab.engines.base import Event, Report, ServiceStatus, silent
+from infra.lab.engines.interrupting import interruptible, uninterrupted
 from infra.lab.engines.local import orphans, ports, status
 from infra.lab.engines.local.services import Services
 from infra.lab.engines.local.supervision import RefusedError, Supervision
 from infra.lab.errors import LabError, UsageError
+from infra.lab.logs import Tail
 from infra.lab.servers.base import Progress, Server
 from infra.lab.site import Account, Site
 from infra.lab.topology import Topology
@@ -53,6 +54,8 @@ class LocalSettings:
 class LocalEngine:
     """One week of real servers as child processes of its supervisor."""
 
+    name = "local"
+
     def __init__(self, topology: Topology, settings: LocalSettings) -> None:
         self._topology = topology
         self._settings = settings
@@ -73,6 +76,10 @@ class LocalEngine:
     def site(self) -> Site:
         return self._site
 
+    def log(self, name: str) -> Tail:
+        """A reader of the service's log file."""
+        return Tail(self._site.log_file(self._topology.server(name).name))
+
     @property
     def _services(self) -> Services:
         return Services(self._site, self._supervision)
@@ -86,7 +93,7 @@ class LocalEngine:
         Whatever goes wrong (or a Ctrl-C), what this call started is stopped again and the data
         stays. Raises LabError.
         """
-        await _interruptible(lambda: self._up(report))
+        await interruptible(lambda: self._up(report))
 
     async def _up(self, report: Report) -> None:
         async with self._exclusively(report):
@@ -99,7 +106,7 @@ class LocalEngine:
                     await self._open(report)
                 await self._services.start_all(self._topology.servers, report, started)
             except BaseException:
-                with _uninterrupted():
+                with uninterrupted():
                     if alive:
                         await self._services.stop_all(started, silent)
                     elif started or self.is_up():
@@ -151,7 +158,7 @@ class LocalEngine:
     async def down(self, report: Report = silent) -> None:
         """Stop everything in reverse order; the data stays. Fine when nothing runs."""
         async with self._exclusively(report):
-            with _uninterrupted():
+            with uninterrupted():
                 await self._close(report)
 
     async def _close(self, report: Report) -> None:
@@ -218,7 +225,7 @@ class LocalEngine:
     async def start(self, names: Sequence[str], report: Report = silent) -> None:
         """Start and wait until each answers; one that does not is stopped again."""
         servers = [self._topology.server(name) for name in names]
-        await _interruptible(lambda: self._start(servers, report))
+        await interruptible(lambda: self._start(servers, report))
 
     async def _start(self, servers: Sequence[Server], report: Report) -> None:
         async with self._exclusively(report):
@@ -227,7 +234,7 @@ class LocalEngine:
             try:
                 await self._services.start_all(servers, report, started)
             except BaseException:
-                with _uninterrupted():
+                with uninterrupted():
                     await self._services.stop_all(started, silent)
                 raise
 
@@ -236,7 +243,7 @@ class LocalEngine:
         servers = [self._topology.server(name) for name in names]
         async with self._exclusively(report):
             self._require_up()
-            with _uninterrupted():
+            with uninterrupted():
                 await self._services.stop_all(servers, report)
 
     async def kill(self, name: str) -> None:
@@ -301,51 +308,6 @@ class LocalEngine:
                 f"only {free // 2**20} MiB are free at {self._settings.root}: "
                 f"{self._topology.week} needs {DISK_FREE_MIN_BYTES // 2**20} MiB"
             )
-
-
-async def _interruptible(work: Callable[[], Awaitable[None]]) -> None:
-    """Do `work` so that Ctrl-C cancels it only where it waits, then raise KeyboardInterrupt.
-
-    asyncio's own way would leave alone the thread that just starts the supervisor, and with it
-    what it starts; a second Ctrl-C would tear the clean-up apart.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        await work()
-        return
-    scope = anyio.CancelScope()
-    failure: Exception | None = None
-
-    async def watch(signals: AsyncIterator[signal.Signals]) -> None:
-        async for _ in signals:
-            scope.cancel()
-
-    with anyio.open_signal_receiver(signal.SIGINT) as signals:
-        async with anyio.create_task_group() as group:
-            group.start_soon(watch, signals)
-            try:
-                with scope:
-                    await work()
-            except Exception as error:  # raised below, out of the group that would wrap it
-                failure = error
-            group.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    if scope.cancelled_caught:
-        raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Finish what runs inside, whatever is pressed: half a stop would leave processes behind."""
-    with anyio.CancelScope(shield=True):
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
 
 
 def _stoppable(name: str, report: Report) -> Progress:

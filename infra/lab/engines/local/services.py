@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from infra.lab.engines.base import Event, Report
 from infra.lab.engines.local import status
 from infra.lab.engines.local.plugin import ALIVE
 from infra.lab.engines.local.supervision import RefusedError, Supervision
+from infra.lab.engines.together import together
 from infra.lab.errors import LabError, NotReadyError
 from infra.lab.servers.base import Server
 from infra.lab.site import Site
@@ -65,7 +66,7 @@ class Services:
             await self._start_one(server, report, started)
             ready[server.name].set()
 
-        await _together(start, servers)
+        await together(start, servers)
 
     async def _start_one(self, server: Server, report: Report, started: list[Server]) -> None:
         began = time.monotonic()
@@ -146,7 +147,7 @@ class Services:
                 report(Event(server.name, "stopped", done=True))
             stopped[server.name].set()
 
-        await _together(stop, servers)
+        await together(stop, servers)
 
     async def wait_stopped(self, server: Server) -> None:
         """Raises LabError when even supervisord's SIGKILL did not end it in time."""
@@ -171,29 +172,8 @@ class Services:
             raise
 
 
-async def _together(
-    work: Callable[[Server], Coroutine[Any, Any, None]], servers: Sequence[Server]
-) -> None:
-    """Run `work` on all at once. Of several failures raises one: see `_first`."""
-    try:
-        async with anyio.create_task_group() as group:
-            for server in servers:
-                group.start_soon(work, server)
-    except BaseExceptionGroup as failures:
-        raise _first(failures) from None
-
-
 def _size(log: Path) -> int:
     try:
         return log.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The failure to tell of: one for the user before any other, the first of several."""
-    told, rest = failures.split(LabError)
-    failure: BaseException = told or rest or failures
-    while isinstance(failure, BaseExceptionGroup):
-        failure = failure.exceptions[0]
-    return failure

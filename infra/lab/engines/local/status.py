@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import re
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -15,12 +13,12 @@ import psutil
 from supervisor.states import ProcessStates
 
 from infra.lab.engines.base import ServiceStatus, State
+from infra.lab.engines.last_words import last_said
 from infra.lab.errors import LabError
 from infra.lab.servers.base import Server
 from infra.lab.site import Site
 
 LAST_LINE_BYTES = 64 * 1024
-LAST_LINE_MAX_CHARS = 300
 
 _STATES = {
     ProcessStates.STOPPED: State.STOPPED,
@@ -122,20 +120,4 @@ def last_line(log: Path, after: int = 0) -> str:
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
-    said = [line for line in map(_printable, lines) if line]
-    return _plain(said[-1])[:LAST_LINE_MAX_CHARS] if said else ""
-
-
-def _printable(line: str) -> str:
-    """Without colours and whatever else would move a terminal's cursor (ECMA-48, section 5.4)."""
-    return re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f]", "", line).strip()
-
-
-def _plain(line: str) -> str:
-    """A JSON log line as words: its event, and the last line of its exception."""
-    try:
-        entry = json.loads(line)
-        event, exception = entry["event"], str(entry.get("exception", "")).strip()
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return line
-    return f"{event}: {exception.splitlines()[-1]}" if exception else str(event)
+    return last_said(lines)

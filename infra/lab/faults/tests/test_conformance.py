@@ -9,7 +9,6 @@ import anyio
 import pytest
 
 from infra.lab.engines.base import Engine, State
-from infra.lab.engines.local.engine import LocalEngine
 from infra.lab.errors import LabError, NotReadyError
 from infra.lab.faults import conformance, questions
 from infra.lab.faults.conformance import CHECKS, ConformanceError, Subject
@@ -44,20 +43,18 @@ TOPOLOGY = Topology(
 
 
 @pytest.fixture(scope="module")
-def engine(running_lab: LabFactory) -> LocalEngine:
+def engine(running_lab: LabFactory) -> Engine:
     """A real Valkey, a real PostgreSQL and the fault proxy under the local engine."""
     return running_lab(TOPOLOGY)
 
 
 @pytest.fixture
-def subject(engine: LocalEngine) -> Subject:
+def subject(engine: Engine) -> Subject:
     """The Valkey of it."""
     return subject_of(engine, engine, "cache", questions.valkey())
 
 
-def subject_of(
-    engine: LocalEngine, tried: Engine, name: str, question: questions.Question
-) -> Subject:
+def subject_of(engine: Engine, tried: Engine, name: str, question: questions.Question) -> Subject:
     site = engine.site
     return Subject(
         engine=tried,
@@ -76,7 +73,7 @@ def test_the_local_engine(subject: Subject, name: str) -> None:
 
 
 @pytest.mark.parametrize("fault", ["latency", "blackhole", "reset", "bandwidth"])
-def test_faults_on_the_way_to_a_database(engine: LocalEngine, fault: str) -> None:
+def test_faults_on_the_way_to_a_database(engine: Engine, fault: str) -> None:
     """Over a link that the topology declares; proven with no account on it."""
     faults, link = PROXY.client(engine.site), PROXY.link(engine.site, "db")
     arguments = {"latency": (100,), "bandwidth": (20, "upstream")}.get(fault, ())
@@ -88,7 +85,7 @@ def test_faults_on_the_way_to_a_database(engine: LocalEngine, fault: str) -> Non
     anyio.run(run)
 
 
-def test_a_declared_link_comes_back_with_its_proxy(engine: LocalEngine) -> None:
+def test_a_declared_link_comes_back_with_its_proxy(engine: Engine) -> None:
     link = PROXY.link(engine.site, "db")
     [before] = [row.pid for row in engine.status() if row.name == "faults"]
     anyio.run(engine.crash, "faults")
@@ -101,7 +98,7 @@ def test_a_declared_link_comes_back_with_its_proxy(engine: LocalEngine) -> None:
     anyio.run(run)
 
 
-def _is_back(engine: LocalEngine, before: int | None) -> bool:
+def _is_back(engine: Engine, before: int | None) -> bool:
     [row] = [row for row in engine.status() if row.name == "faults"]
     if row.state is not State.RUNNING or row.pid == before:
         return False
@@ -115,7 +112,7 @@ def _is_back(engine: LocalEngine, before: int | None) -> bool:
 class Lying:
     """An engine whose verb does something else, or nothing."""
 
-    def __init__(self, engine: LocalEngine, verb: str, instead: str) -> None:
+    def __init__(self, engine: Engine, verb: str, instead: str) -> None:
         self._engine = engine
         self._verb = verb
         self._instead = instead
@@ -142,7 +139,7 @@ class Lying:
     ],
 )
 def test_a_verb_that_does_something_else_is_caught(
-    engine: LocalEngine,
+    engine: Engine,
     monkeypatch: pytest.MonkeyPatch,
     check: str,
     verb: str,

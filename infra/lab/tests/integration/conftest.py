@@ -22,10 +22,11 @@ from infra.lab.engines.base import ServiceStatus
 from infra.lab.engines.local.engine import LocalEngine
 from infra.lab.engines.local.supervision import Supervision
 from infra.lab.owner import this_process
-from infra.lab.pytest_plugin import isolated
+from infra.lab.pytest_plugin import own_environment
 from infra.lab.site import Site
 from infra.lab.tests.sample import WEEKS
 from infra.lab.topology import Topology, port_variable
+from infra.lab.wiring import local_engine
 
 DEADLINE_S = 60.0
 POLL_S = 0.05
@@ -182,7 +183,8 @@ def make(folder: Path) -> Iterator[Make]:
     engines: list[LocalEngine] = []
 
     def engine(topology: Topology, name: str = "root") -> LocalEngine:
-        engines.append(isolated(topology, folder / name))
+        environment = own_environment(topology)
+        engines.append(local_engine(topology, folder / name, environment, this_process()))
         return engines[-1]
 
     yield engine

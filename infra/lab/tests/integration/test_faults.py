@@ -10,7 +10,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from infra.lab.engines.local.engine import LocalEngine
+from infra.lab.engines.base import Engine
 from infra.lab.errors import LabError, UsageError
 from infra.lab.fault_verb import Wish, run
 from infra.lab.faults import kinds, questions
@@ -47,7 +47,7 @@ PROXY = THROUGH.faults
 
 
 @pytest.fixture
-def engine(running_lab: LabFactory) -> LocalEngine:
+def engine(running_lab: LabFactory) -> Engine:
     return running_lab(THROUGH)
 
 
@@ -55,7 +55,7 @@ Verb = Callable[[Wish], list[str]]
 
 
 @pytest.fixture
-def fault(engine: LocalEngine) -> Iterator[Verb]:
+def fault(engine: Engine) -> Iterator[Verb]:
     """The verb; what it says, by lines. Afterwards nothing stands."""
 
     def call(wish: Wish) -> list[str]:
@@ -65,24 +65,22 @@ def fault(engine: LocalEngine) -> Iterator[Verb]:
     call(Wish("clear"))
 
 
-def said(declared: Topology, engine: LocalEngine, wish: Wish) -> list[str]:
+def said(declared: Topology, engine: Engine, wish: Wish) -> list[str]:
     lines: list[str] = []
     anyio.run(run, declared, engine, wish, lines.append)
     return lines
 
 
-def standing(engine: LocalEngine) -> str:
+def standing(engine: Engine) -> str:
     """As `status` tells it."""
     return anyio.run(THROUGH.facts["faults"], engine.site)
 
 
-def answers_after_s(engine: LocalEngine) -> float:
+def answers_after_s(engine: Engine) -> float:
     return anyio.run(round_trip_s, PROXY.link(engine.site, "cache"))
 
 
-def test_a_fault_stands_with_its_proof_until_it_is_cleared(
-    engine: LocalEngine, fault: Verb
-) -> None:
+def test_a_fault_stands_with_its_proof_until_it_is_cleared(engine: Engine, fault: Verb) -> None:
     assert standing(engine) == "none"
     first, second = fault(Wish("cache", "latency", "1s", stream="up"))
     assert first.startswith("1000 ms latency on the link to cache:") and " before, " in first
@@ -95,7 +93,7 @@ def test_a_fault_stands_with_its_proof_until_it_is_cleared(
     assert answers_after_s(engine) < LATE_S
 
 
-def test_without_the_fault_the_proof_fails(engine: LocalEngine) -> None:
+def test_without_the_fault_the_proof_fails(engine: Engine) -> None:
     """The control: the same probe on the same link, and nothing was put on it."""
     link = PROXY.link(engine.site, "cache")
 
@@ -110,7 +108,7 @@ def test_without_the_fault_the_proof_fails(engine: LocalEngine) -> None:
             anyio.run(prove, words)
 
 
-def test_a_fault_goes_when_its_time_is_over(engine: LocalEngine, fault: Verb) -> None:
+def test_a_fault_goes_when_its_time_is_over(engine: Engine, fault: Verb) -> None:
     assert "for 1 s" in fault(Wish("cache", "reset", stands="1s"))[1]
     assert standing(engine).startswith("cache: reset until ")
     eventually(lambda: standing(engine) == "none", "the fault is gone")
@@ -118,7 +116,7 @@ def test_a_fault_goes_when_its_time_is_over(engine: LocalEngine, fault: Verb) ->
 
 
 def test_one_fault_takes_the_place_of_another_and_one_that_fails_leaves_none(
-    engine: LocalEngine, fault: Verb
+    engine: Engine, fault: Verb
 ) -> None:
     fault(Wish("cache", "latency", "300"))
     fault(Wish("cache", "blackhole"))
@@ -146,7 +144,7 @@ def test_words_that_say_nothing_are_refused(fault: Verb, wish: Wish, complaint: 
         fault(wish)
 
 
-def test_a_dead_server_is_told_with_and_without_a_fault(engine: LocalEngine, fault: Verb) -> None:
+def test_a_dead_server_is_told_with_and_without_a_fault(engine: Engine, fault: Verb) -> None:
     anyio.run(engine.kill, "cache")
     try:
         with pytest.raises(FaultError, match=r"no fault stands on the link to cache: .* hung up"):

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from infra.lab import logs
-from infra.lab.engines.local.status import LAST_LINE_MAX_CHARS, last_line
+from infra.lab.engines.last_words import LAST_LINE_MAX_CHARS
+from infra.lab.engines.local.status import last_line
 from infra.lab.logs import Tail
 
 
@@ -108,8 +109,11 @@ def test_show_prints_the_last_lines_of_each_behind_its_name(tmp_path: Path) -> N
     append(tmp_path / "a.log", "1\n2\n[red]3\nhalf")
     append(tmp_path / "b.log", "x\n")
     out = io.StringIO()
-    files = {"a": tmp_path / "a.log", "long": tmp_path / "b.log", "none": tmp_path / "c.log"}
-    logs.show(Console(file=out, width=20), files, last=2, follow=False)
+    readers = {
+        name: Tail(tmp_path / file)
+        for name, file in {"a": "a.log", "long": "b.log", "none": "c.log"}.items()
+    }
+    logs.show(Console(file=out, width=20), readers, last=2, follow=False)
     assert out.getvalue().splitlines() == ["a    | [red]3", "a    | half", "long | x"]
 
 

@@ -1,0 +1,1 @@
+"""The engine that runs a week as containers, by Docker Compose."""

@@ -1,0 +1,362 @@
+"""From a week's compose files to what an instance runs: a change of one mapping. Pure.
+
+The files are what people read and start by hand. An instance of the lab's own adds what only it
+can know: that click logs and the like lie where this user can read them, under this user's number;
+which addresses its network has; whose it is. And it adds services that the files do not have: the
+controls of the claims, each made from the topology in the likeness of the week's own.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.lab.engines.compose.inside import DATA, InsideSite, inside
+from infra.lab.errors import LabError
+from infra.lab.faults.server import FaultProxy
+from infra.lab.servers.base import Server
+from infra.lab.servers.nginx import Nginx
+from infra.lab.servers.postgres import Postgres
+from infra.lab.servers.python import PythonProcess
+from infra.lab.site import HOST, Site
+from infra.lab.topology import Topology
+
+Model = dict[str, Any]
+"""As `docker compose config --format json` prints it."""
+
+LABEL_HASH = "scaling-lab.configuration"
+LABEL_OWNER = "scaling-lab.owner"
+NETWORK = "lab"
+NGINX_CONFIG = "/etc/lab/nginx.conf"
+NGINX_HOME = "/srv"
+_OF_THE_FILE = ("container_name", "depends_on", "healthcheck", "hostname", "profiles")
+"""What a service in the likeness of another does not take from it."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """What is particular to one instance.
+
+    Attributes:
+        project: the compose project's name.
+        site: as this machine sees it.
+        user: `uid:gid` that this machine's user reads files of.
+        owner: process that it ends with (tests, checks); None for a person's.
+    """
+
+    project: str
+    topology: Topology
+    site: Site
+    user: str
+    owner: str | None
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {LABEL_OWNER: self.owner} if self.owner is not None else {}
+
+
+def addresses(resolved: Model, site: Site) -> dict[str, str]:
+    """`service:port` in the network by the name of each port that the files publish."""
+    names = {port: name for name, port in site.ports.items()}
+    found = {}
+    for service, body in resolved["services"].items():
+        for mapping in body.get("ports") or ():
+            name = names.get(int(mapping.get("published") or 0))
+            if name is not None:
+                found[name] = f"{service}:{mapping['target']}"
+    return found
+
+
+def published(model: Model, site: Site) -> dict[str, int]:
+    """The ports of this machine that are opened, by name."""
+    names = {port: name for name, port in site.ports.items()}
+    opened = [
+        int(mapping["published"])
+        for body in model["services"].values()
+        for mapping in body.get("ports") or ()
+    ]
+    return {names.get(port, str(port)): port for port in opened}
+
+
+def complete(resolved: Model, instance: Instance) -> Model:
+    """The whole model of the instance. Raises LabError for a service that nothing tells of."""
+    model = copy.deepcopy(resolved)
+    model["name"] = instance.project
+    site = _inside(model, instance)
+    services = model["services"]
+    likeness = _likeness(services, instance.topology)
+    checks = bool(extra(resolved, instance.topology))
+    wanted: Model = {}
+    for server in instance.topology.servers:
+        if server.name in services:
+            body = services[server.name]
+            _of_the_week(body, server, site, instance)
+        else:
+            body = _in_the_likeness(likeness, server, site, instance)
+        if instance.owner is not None:
+            # A check on two cores: the engine asks each service itself, and starts in order.
+            for part in ("healthcheck", "depends_on"):
+                body.pop(part, None)
+            if body.get("image") and server.name not in services:
+                body["healthcheck"] = {"disable": True}
+        if checks and "build" in body:
+            _with_checks(body)
+        body.pop("profiles", None)
+        body["labels"] = {**(body.get("labels") or {}), **instance.labels}
+        wanted[server.name] = body
+    model["services"] = wanted
+    _own_names(model, instance)
+    return model
+
+
+def extra(resolved: Model, topology: Topology) -> list[str]:
+    """Services of the topology that the files do not have."""
+    return [one.name for one in topology.servers if one.name not in resolved["services"]]
+
+
+def built(model: Model) -> list[str]:
+    """Services that are built here, each image once: the others that use it find it there."""
+    images: dict[str, str] = {}
+    for name, body in model["services"].items():
+        if "build" in body:
+            images.setdefault(str(body.get("image", name)), name)
+    return list(images.values())
+
+
+def sealed(model: Model) -> Model:
+    """The same with its own digest on each service: what runs tells what it was started from."""
+    digest = hashlib.sha256(json.dumps(model, sort_keys=True).encode()).hexdigest()[:16]
+    sealed_one = copy.deepcopy(model)
+    for body in sealed_one["services"].values():
+        body["labels"] = {**(body.get("labels") or {}), LABEL_HASH: digest}
+    return sealed_one
+
+
+def digest_of(model: Model) -> str:
+    """The digest of a sealed model."""
+    return next(str(body["labels"][LABEL_HASH]) for body in model["services"].values())
+
+
+def nginx_files(topology: Topology, resolved: Model, instance: Instance) -> dict[str, str]:
+    """Configuration of each front door that the files do not have, by service."""
+    site = _inside(resolved, instance)
+    missing = extra(resolved, topology)
+    return {
+        server.name: server.render(site)
+        for server in topology.servers
+        if isinstance(server, Nginx) and server.name in missing
+    }
+
+
+def nginx_file(site: Site, name: str) -> Path:
+    """Where that configuration lies on this machine."""
+    return site.run_dir(name) / "nginx.conf"
+
+
+def volumes_of_ours(resolved: Model, topology: Topology) -> list[str]:
+    """Named volumes of the week's own processes, which this machine's user reads too."""
+    ours = {server.name for server in topology.servers if _is_ours(server)}
+    found = [
+        str(mount["source"])
+        for name, body in resolved["services"].items()
+        if name in ours
+        for mount in body.get("volumes") or ()
+        if mount["type"] == "volume"
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _is_ours(server: Server) -> bool:
+    return isinstance(server, PythonProcess) and not isinstance(server, FaultProxy)
+
+
+def _with_checks(body: Model) -> None:
+    """The image that also holds what the controls are made of."""
+    build = body["build"]
+    build["args"] = {**(build.get("args") or {}), "CHECKS": "1"}
+    name, _, tag = str(body["image"]).rpartition(":")
+    body["image"] = f"{name}:{tag}-checks"
+
+
+def _inside(model: Model, instance: Instance) -> InsideSite:
+    found = addresses(model, instance.site)
+    for server in instance.topology.servers:
+        for name in server.port_offsets:
+            if server.name not in model["services"]:
+                found[name] = f"{server.name}:{instance.site.ports[name]}"
+    return inside(instance.site, found, _network(model))
+
+
+def _network(model: Model) -> str:
+    for network in (model.get("networks") or {}).values():
+        for pool in ((network or {}).get("ipam") or {}).get("config") or ():
+            if pool.get("subnet"):
+                return str(pool["subnet"])
+    return ""
+
+
+# ---- The week's own services
+
+
+def _of_the_week(body: Model, server: Server, site: InsideSite, instance: Instance) -> None:
+    """What this instance changes of a service that the files have."""
+    if isinstance(server, PythonProcess) and _is_ours(server):
+        _read_here(body, instance)
+        _as_the_user_says(body, server, site)
+    if isinstance(server, Postgres) and instance.owner is not None:
+        # A check may want more connections than the week does.
+        options = [word for name, value in server.settings.items() for word in (name, value)]
+        pairs = zip(options[::2], options[1::2], strict=True)
+        settings = [word for name, value in pairs for word in ("-c", f"{name}={value}")]
+        body["command"] = _escaped(["postgres", *settings])
+
+
+def _read_here(body: Model, instance: Instance) -> None:
+    """Its files belong to this machine's user and lie in the instance's folder."""
+    mounts = body.get("volumes") or []
+    body["user"] = instance.user
+    body["volumes"] = [
+        _bind(instance.site.data_dir(str(mount["source"])), str(mount["target"]))
+        if mount["type"] == "volume"
+        else mount
+        for mount in mounts
+    ]
+
+
+def _as_the_user_says(body: Model, server: PythonProcess, site: InsideSite) -> None:
+    """`SHORTENER_CACHE_TTL_S=5` and `SERVER=uvicorn`, as on every engine."""
+    given = dict(server.user_settings())
+    if any(name in given for name in server.user_variables):
+        body["command"] = _escaped(server.arguments(site))
+    if given:
+        body["environment"] = {**(body.get("environment") or {}), **_escaped_map(given)}
+
+
+# ---- Services in the likeness of the week's own
+
+
+def _likeness(services: Mapping[str, Any], topology: Topology) -> dict[type, Model]:
+    """The first service of each kind that the files have."""
+    found: dict[type, Model] = {}
+    for server in topology.servers:
+        body = services.get(server.name)
+        if body is None or server.one_shot:
+            continue
+        if _is_ours(server):
+            found.setdefault(PythonProcess, copy.deepcopy(body))
+        elif isinstance(server, Nginx):
+            found.setdefault(Nginx, copy.deepcopy(body))
+    return found
+
+
+def _in_the_likeness(
+    likeness: Mapping[type, Model], server: Server, site: InsideSite, instance: Instance
+) -> Model:
+    kind = Nginx if isinstance(server, Nginx) else PythonProcess
+    model = likeness.get(kind)
+    if model is None or not (_is_ours(server) or isinstance(server, Nginx)):
+        raise LabError(
+            f"{instance.topology.week}: its compose.yaml has no service {server.name!r}, and there "
+            f"is none that it could be made like: add it there"
+        )
+    body: Model = {name: part for name, part in model.items() if name not in _OF_THE_FILE}
+    body = copy.deepcopy(body)
+    body["networks"] = {name: None for name in body.get("networks") or {NETWORK: None}}
+    body["ports"] = [_port(instance.site.ports[name]) for name in server.port_offsets]
+    if isinstance(server, Nginx):
+        _front(body, server, site, instance)
+    elif isinstance(server, PythonProcess):
+        _process(body, server, site, instance)
+    return body
+
+
+def _process(body: Model, server: PythonProcess, site: InsideSite, instance: Instance) -> None:
+    told = {**server.environment(site), **server.user_settings()}
+    body["command"] = _escaped(server.arguments(site))
+    body["environment"] = _escaped_map({"PYTHONUNBUFFERED": "1", **told})
+    body["user"] = instance.user
+    body["volumes"] = [_bind(instance.site.root / "data", str(DATA))]
+    body["stop_grace_period"] = f"{server.stop_timeout_s}s"
+
+
+def _front(body: Model, server: Nginx, site: InsideSite, instance: Instance) -> None:
+    """nginx as the local engine runs it, but for its folder: a file system in memory."""
+    start = f"mkdir -p {NGINX_HOME}/temp && exec nginx -p {NGINX_HOME} -c {NGINX_CONFIG} -e stderr"
+    body["entrypoint"] = ["/bin/sh", "-c", start]
+    body["command"] = []
+    body["environment"] = {}
+    body["tmpfs"] = [*(body.get("tmpfs") or ()), f"{NGINX_HOME}:mode=1777"]
+    body["volumes"] = [
+        _bind(nginx_file(instance.site, server.name), NGINX_CONFIG, read_only=True),
+        _bind(instance.site.clone / server.config, str(site.clone / server.config), read_only=True),
+    ]
+
+
+def _port(number: int) -> Model:
+    return {
+        "mode": "ingress",
+        "host_ip": HOST,
+        "target": number,
+        "published": str(number),
+        "protocol": "tcp",
+    }
+
+
+def _bind(source: Path, target: str, *, read_only: bool = False) -> Model:
+    # create_host_path would make what is missing, as root: let Docker refuse it.
+    mount: Model = {
+        "type": "bind",
+        "source": _dollars(str(source)),
+        "target": target,
+        "bind": {"create_host_path": False},
+    }
+    return {**mount, "read_only": True} if read_only else mount
+
+
+# ---- Names
+
+
+def _own_names(model: Model, instance: Instance) -> None:
+    """Network and volumes under the project's name, and not one that another instance has."""
+    used = {
+        str(mount["source"])
+        for body in model["services"].values()
+        for mount in body.get("volumes") or ()
+        if mount["type"] == "volume"
+    }
+    kept = {name: body for name, body in (model.get("volumes") or {}).items() if name in used}
+    model["volumes"] = {name: _named(body, name, instance) for name, body in kept.items()}
+    networks = model.get("networks") or {}
+    model["networks"] = {name: _named(body, name, instance) for name, body in networks.items()}
+    for network in model["networks"].values():
+        for pool in (network.get("ipam") or {}).get("config") or ():
+            # Addresses that Docker chooses come from the upper half: those that the files give
+            # stay free, whoever starts first.
+            if str(pool.get("subnet", "")).endswith(".0/24"):
+                half = str(pool["subnet"]).removesuffix(".0/24")
+                pool.setdefault("ip_range", f"{half}.128/25")
+
+
+def _named(body: Model | None, name: str, instance: Instance) -> Model:
+    named = {**(body or {}), "name": f"{instance.project}_{name}"}
+    if instance.labels:
+        named["labels"] = {**(named.get("labels") or {}), **instance.labels}
+    return named
+
+
+def _escaped(words: Iterable[str]) -> list[str]:
+    """Compose reads `$` as the beginning of a variable, in the model too."""
+    return [_dollars(word) for word in words]
+
+
+def _escaped_map(settings: Mapping[str, str]) -> dict[str, str]:
+    return {name: _dollars(value) for name, value in settings.items()}
+
+
+def _dollars(text: str) -> str:
+    return text.replace("$", "$$")
