@@ -51,7 +51,7 @@ def bill(servers: Sequence[Json], pricing: Json, location: str) -> list[str]:
     return [*lines, f"in all: {_rounded(total)} {currency} per hour, VAT included"]
 
 
-def rules(ports: Sequence[str], sources: Sequence[str], what: str) -> list[dict[str, Any]]:
+def rules(ports: Sequence[object], sources: Sequence[str], what: str) -> list[dict[str, Any]]:
     """Rules that let TCP from `sources` in to `ports`, as the API keeps them: so that asking
     again finds nothing changed."""
     return [

@@ -1,0 +1,1 @@
+"""Servers at Hetzner: made, listed as an inventory, and removed."""
