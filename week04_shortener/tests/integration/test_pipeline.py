@@ -119,10 +119,14 @@ def run(lab: Engine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
 # ---- Dead letters
 
 
+NICEST = 19
+"""Further than this nobody gives way: the whole lab may run at a low priority already."""
+
+
 def test_who_carries_clicks_gives_way_to_who_redirects(lab: Engine) -> None:
     nice = {row.name: os.getpriority(os.PRIO_PROCESS, row.pid) for row in lab.status() if row.pid}
     behind = {nice[name] for name in ("forwarder1", "forwarder2", "consumer")}
-    assert behind == {NICE + nice["relay"]}
+    assert behind == {min(NICE + nice["relay"], NICEST)}
     assert nice["relay"] == nice["api1"] == nice["api2"]
 
 
