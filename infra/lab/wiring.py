@@ -115,6 +115,7 @@ def compose_engine(
             home=lab_home(),
             root=root,
             folder=clone / package,
+            images_of=declared.week,
             account=Account.named(user) if user else None,
             environ=environ,
             owner=owner,

@@ -182,7 +182,7 @@ async def _link_fault(
     link = await faults.add_link(
         "conformance", subject.upstream, subject.question, listen=subject.listen
     )
-    link = replace(link, host=subject.host)
+    link = replace(link, host=subject.host, relayed=not subject.engine.site.shares_processes)
     try:
         async with fault(link) as proof:
             _require(bool(proof.during), "no proof")

@@ -82,7 +82,10 @@ class FaultProxy(PythonProcess):
         for found in self.links:
             if found.to == to:
                 name = link_to(to)
-                return Link(name, HOST, site.ports[name], found.upstream(site), found.question)
+                return Link(
+                    *(name, HOST, site.ports[name], found.upstream(site), found.question),
+                    relayed=not site.shares_processes,
+                )
         names = ", ".join(link.to for link in self.links)
         raise UsageError(f"no link leads to {to!r}: links lead to {names}")
 

@@ -81,7 +81,7 @@ def explain(what: str, said: str) -> LabError:
     for reason in _REASONS:
         if found := re.search(reason.pattern, said):
             return reason.kind(reason.told.format(*(_one_line(group) for group in found.groups())))
-    return RefusedError(f"{what}: Docker says: {_last_line(said) or 'nothing'}")
+    return RefusedError(f"{what}: {_last_line(said) or 'Docker says nothing'}")
 
 
 def is_overlap(error: LabError) -> bool:
@@ -96,4 +96,4 @@ def _one_line(text: str) -> str:
 def _last_line(said: str) -> str:
     lines = [line for line in said.splitlines() if line.strip()]
     last = lines[-1] if lines else ""
-    return _one_line(last.removeprefix("Error response from daemon:"))
+    return _one_line(last.removeprefix("images:").removeprefix("Error response from daemon:"))

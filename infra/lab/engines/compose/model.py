@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,9 @@ Model = dict[str, Any]
 LABEL_HASH = "scaling-lab.configuration"
 LABEL_OWNER = "scaling-lab.owner"
 NETWORK = "lab"
+CHECKS_TAG = "checks"
+"""Of a week's image that holds the controls' parts, too; `infra.images.offline` names it so."""
+
 NGINX_CONFIG = "/etc/lab/nginx.conf"
 NGINX_HOME = "/srv"
 _OF_THE_FILE = ("container_name", "depends_on", "healthcheck", "hostname", "profiles")
@@ -90,7 +93,6 @@ def complete(resolved: Model, instance: Instance) -> Model:
     site = _inside(model, instance)
     services = model["services"]
     likeness = _likeness(services, instance.topology)
-    checks = bool(extra(resolved, instance.topology))
     wanted: Model = {}
     for server in instance.topology.servers:
         if server.name in services:
@@ -104,11 +106,15 @@ def complete(resolved: Model, instance: Instance) -> Model:
                 body.pop(part, None)
             if body.get("image") and server.name not in services:
                 body["healthcheck"] = {"disable": True}
-        if checks and "build" in body:
-            _with_checks(body)
         body.pop("profiles", None)
         body["labels"] = {**(body.get("labels") or {}), **instance.labels}
         wanted[server.name] = body
+    for body in wanted.values():
+        # What the files only name for a profile is not among the services without it.
+        needed = body.get("depends_on") or {}
+        body["depends_on"] = {name: how for name, how in needed.items() if name in wanted}
+    if extra(resolved, instance.topology):
+        _with_checks(wanted.values())
     model["services"] = wanted
     _own_names(model, instance)
     return model
@@ -126,6 +132,12 @@ def built(model: Model) -> list[str]:
         if "build" in body:
             images.setdefault(str(body.get("image", name)), name)
     return list(images.values())
+
+
+def has_checks(model: Model) -> bool:
+    """Whether services run from the image with the controls' parts."""
+    images = [str(body.get("image", "")) for body in model["services"].values()]
+    return any(image.endswith(f":{CHECKS_TAG}") for image in images)
 
 
 def sealed(model: Model) -> Model:
@@ -175,12 +187,15 @@ def _is_ours(server: Server) -> bool:
     return isinstance(server, PythonProcess) and not isinstance(server, FaultProxy)
 
 
-def _with_checks(body: Model) -> None:
-    """The image that also holds what the controls are made of."""
-    build = body["build"]
-    build["args"] = {**(build.get("args") or {}), "CHECKS": "1"}
-    name, _, tag = str(body["image"]).rpartition(":")
-    body["image"] = f"{name}:{tag}-checks"
+def _with_checks(bodies: Collection[Model]) -> None:
+    """The image that is built here also holds what the controls are made of."""
+    images = {body["image"] for body in bodies if "build" in body}
+    for body in bodies:
+        if "build" in body:
+            build = body["build"]
+            build["args"] = {**(build.get("args") or {}), "CHECKS": "1"}
+        if body["image"] in images:
+            body["image"] = f"{str(body['image']).rpartition(':')[0]}:{CHECKS_TAG}"
 
 
 def _inside(model: Model, instance: Instance) -> InsideSite:

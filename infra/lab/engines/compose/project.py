@@ -25,6 +25,7 @@ ATTEMPTS = 3
 """To get addresses: another instance may take those that were just free."""
 
 PRIVATE = 0o600
+TOLD_MAX_CHARS = 100
 STAND_INS = "OFFLINE=1: stand-ins built on this machine take the place of the images that are named"
 
 
@@ -37,6 +38,7 @@ class ComposeSettings:
         home: the lab home.
         root: this instance's folder.
         folder: where compose.yaml lies.
+        images_of: week whose images stand-ins are built for.
         account: user that the week's own containers run as when root starts them; None for an
             ordinary user, whose own number they get.
         environ: the user's variables (`PORT`, `PORT_*`, `SUBNET`, `OFFLINE`).
@@ -47,6 +49,7 @@ class ComposeSettings:
     home: Path
     root: Path
     folder: Path
+    images_of: str
     account: Account | None
     environ: Mapping[str, str]
     owner: str | None = None
@@ -184,20 +187,21 @@ class Project:
         def told(text: str) -> None:
             lines = [line for line in text.splitlines() if line.strip()]
             if lines:
-                report(Event("images", " ".join(lines[-1].split())[:100]))
+                report(Event("images", " ".join(lines[-1].removeprefix("images:").split())[:TOLD_MAX_CHARS]))
 
         if self._offline:
+            checks = ("--checks",) if model.has_checks(self._model) else ()
+            words: tuple[str, ...] = ("--week", self._settings.images_of, *checks)
             await docker.follow(
                 "building the stand-ins",
-                ("-m", "infra.images.offline", "build", "--week", self._topology.week),
+                ("-m", "infra.images.offline", "build", *words),
                 told,
                 program=(sys.executable,),
             )
-        built = model.built(self._model)
-        if built:
+        elif built := model.built(self._model):
             words = ("build", "--progress", "plain", *built)
             await docker.follow("building the week's image", (*self._compose, *words), told)
-        report(Event("images", "built", done=True))
+        report(Event("images", "are there", done=True))
 
     async def create(self, report: Report) -> None:
         """Network, volumes and containers, none of them started; images are pulled for it."""

@@ -1,0 +1,1 @@
+"""A week on machines of one's own, set up and asked by Ansible."""

@@ -1,0 +1,147 @@
+"""Runs ansible-playbook: its events as they come, its whole output in a log."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.abc
+
+from infra.lab.engines.hetzner.events import Course, explain
+from infra.lab.errors import LabError
+from infra.lab.site import make_dir
+
+CALLBACKS = Path(__file__).with_name("callbacks")
+LOG_MAX_BYTES = 8 * 1024 * 1024
+LINE_MAX_BYTES = 16 * 1024 * 1024
+GRACE_S = 10.0
+"""How long an interrupted playbook may take to end."""
+TAIL_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True)
+class Runner:
+    """How playbooks are run for one week.
+
+    Attributes:
+        inventory: file, folder or dynamic inventory.
+        environ: variables of ansible-playbook, with PATH and ANSIBLE_CONFIG.
+        log: its whole output goes here, run after run; begun anew once it is large.
+    """
+
+    inventory: Path
+    environ: Mapping[str, str]
+    log: Path
+
+    async def run(
+        self, playbook: Path, extra: Mapping[str, Any], tell: Callable[[str], None]
+    ) -> Course:
+        """Run a playbook to its end; `tell` gets a line per play and task.
+
+        Cancelled, it interrupts the playbook and waits for its end. Raises LabError with host,
+        task and the module's own words for a failure.
+        """
+        make_dir(self.log.parent)
+        command = ["ansible-playbook", "-i", str(self.inventory), str(playbook)]
+        command += ["-e", json.dumps(extra)] if extra else []
+        with self._opened_log() as log, _pipe() as (readable, writable):
+            begun_at = log.tell()
+            process = await anyio.open_process(
+                command,
+                stdin=-3,  # DEVNULL: it must not ask questions
+                stdout=log,
+                stderr=log,
+                env={**self.environ, **_callback(writable)},
+                start_new_session=True,
+                pass_fds=[writable],
+            )
+            os.close(writable)
+            try:
+                course = await _follow(readable, tell)
+                status = await process.wait()
+            except BaseException:
+                with anyio.CancelScope(shield=True):
+                    await _end(process)
+                raise
+        self._judge(playbook, course, status, begun_at)
+        return course
+
+    @contextlib.contextmanager
+    def _opened_log(self) -> Any:
+        is_large = self.log.exists() and self.log.stat().st_size > LOG_MAX_BYTES
+        with self.log.open("wb" if is_large else "ab") as log:
+            self.log.chmod(0o600)  # what modules print may be private
+            log.seek(0, os.SEEK_END)
+            yield log
+
+    def _judge(self, playbook: Path, course: Course, status: int, begun_at: int) -> None:
+        """Raises LabError unless the playbook did something and nothing of it failed."""
+        if course.failures:
+            raise LabError(f"{course.failures[0]} (whole log: {self.log})")
+        if status != 0:
+            with self.log.open("rb") as log:
+                log.seek(max(begun_at, self.log.stat().st_size - TAIL_BYTES))
+                output = log.read().decode(errors="replace")
+            raise LabError(f"{explain(output)} (whole log: {self.log})")
+        if not course.hosts:
+            raise LabError(f"{self.inventory} has no host that {playbook.name} is for")
+
+
+def _callback(descriptor: int) -> dict[str, str]:
+    return {
+        "LAB_EVENTS_FD": str(descriptor),
+        "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
+        "ANSIBLE_CALLBACKS_ENABLED": "lab_events",
+        "ANSIBLE_FORCE_COLOR": "false",
+        "ANSIBLE_NOCOLOR": "true",
+    }
+
+
+@contextlib.contextmanager
+def _pipe() -> Any:
+    readable, writable = os.pipe()
+    os.set_blocking(readable, False)
+    try:
+        yield readable, writable
+    finally:
+        os.close(readable)
+        with contextlib.suppress(OSError):  # closed as soon as the child had it
+            os.close(writable)
+
+
+async def _follow(readable: int, tell: Callable[[str], None]) -> Course:
+    """Read events until nobody is left to write any."""
+    course = Course()
+    partial = b""
+    while True:
+        await anyio.wait_readable(readable)
+        try:
+            piece = os.read(readable, 65536)
+        except BlockingIOError:
+            continue
+        if not piece:
+            return course
+        *lines, partial = (partial + piece).split(b"\n")
+        if len(partial) > LINE_MAX_BYTES:
+            raise LabError("Ansible answers with more than the lab can read")
+        for line in lines:
+            text = course.take(line.decode())
+            if text:
+                tell(text)
+
+
+async def _end(process: anyio.abc.Process) -> None:
+    """Interrupt the playbook and all it started; by force where that does not help."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with anyio.move_on_after(GRACE_S):
+            await process.wait()
+            return
