@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 
 from infra.lab import instance
-from infra.lab.engines.base import Event, Report, ServiceStatus, silent
+from infra.lab.engines.base import Event, Report, ServiceStatus, State, silent
 from infra.lab.engines.hetzner import units
 from infra.lab.engines.hetzner.events import Course
 from infra.lab.engines.hetzner.journal import LINES, JournalLog, Journals
@@ -21,6 +21,7 @@ from infra.lab.engines.hetzner.site import RemoteSite
 from infra.lab.engines.hetzner.units import Unit
 from infra.lab.engines.interrupting import interruptible
 from infra.lab.errors import LabError, UsageError
+from infra.lab.site import make_dir
 from infra.lab.topology import Topology, start_order
 
 OWN = Path(__file__).with_name("playbooks")
@@ -59,7 +60,9 @@ class HetznerEngine:
         self._seen: list[Unit] | None = None
         log = settings.root / "logs" / "ansible.log"
         self._runner = Runner(settings.inventory, settings.environ, log)
-        by_unit = {units.unit_of(server): server.name for server in topology.servers}
+        by_unit = {
+            name: server.name for server in topology.servers for name in units.names_of(server)
+        }
         self._journals = Journals(self._fetch_journals, by_unit)
 
     @property
@@ -110,6 +113,9 @@ class HetznerEngine:
             self._seen = await self._ask()
 
     async def _start_all(self, report: Report) -> None:
+        """What site.yml found stopped; most often there is nothing left to do."""
+        if all(unit.state in (State.RUNNING, State.DONE) for unit in self._seen or ()):
+            return
         if (self._settings.playbooks / "start.yml").is_file():
             await self._play("start.yml", report)
             return
@@ -163,11 +169,10 @@ class HetznerEngine:
                 raise UsageError(f"{server.name} runs once and ends: there is nothing to {verb}")
         async with self._exclusively(report):
             self._seen = await self._ask()
-            found = {unit.name for unit in self._seen}
             for server in servers:
-                if units.unit_of(server) not in found:
+                if units.find(server, self._seen) is None:
                     raise LabError(
-                        f"no host of the inventory has {units.unit_of(server)}: "
+                        f"no host of the inventory has {units.names_of(server)[0]}: "
                         f"`make {self._topology.week} up ENGINE=hetzner` first"
                     )
             await self._act(verb, names, report)
@@ -175,10 +180,10 @@ class HetznerEngine:
 
     async def _act(self, verb: str, names: Sequence[str], report: Report) -> None:
         """One verb on those of the services that some host has; no host, no run."""
-        wanted = {units.unit_of(self._topology.server(name)) for name in names}
         by_host: dict[str, list[str]] = {}
-        for unit in self._seen or ():
-            if unit.name in wanted:
+        for name in names:
+            unit = units.find(self._topology.server(name), self._seen or ())
+            if unit is not None:
                 by_host.setdefault(unit.host, []).append(unit.name)
         if by_host:
             await self._own("act.yml", {"lab_verb": verb, "lab_units": by_host}, report)
@@ -189,18 +194,15 @@ class HetznerEngine:
 
     async def _ask(self) -> list[Unit]:
         """The state of all units on all hosts; remembers which host has which service."""
-        names = sorted({units.unit_of(server) for server in self._topology.servers})
+        names = [name for server in self._topology.servers for name in units.names_of(server)]
         course = await self._own("ask.yml", {"lab_units": names}, silent)
         try:
             seen = [u for host, text in course.answers.items() for u in units.parse(host, text)]
         except (ValueError, KeyError) as error:
             raise LabError(f"a host answers what the lab cannot read: {error}") from error
-        addresses = {unit.name: unit.address for unit in seen}
-        hosts = {
-            server.name: addresses[units.unit_of(server)]
-            for server in self._topology.servers
-            if units.unit_of(server) in addresses
-        }
+        found = {server.name: units.find(server, seen) for server in self._topology.servers}
+        hosts = {name: unit.address for name, unit in found.items() if unit is not None}
+        make_dir(self._settings.root)
         (self._settings.root / HOSTS_FILE).write_text(json.dumps(hosts, indent=2) + "\n")
         self._seen = seen
         return seen

@@ -87,7 +87,7 @@ def one_line(text: str) -> str:
 
 
 def explain(output: str) -> str:
-    """One line that says why ansible-playbook failed without a failed task, read from its output."""
+    """One line that says why ansible-playbook ended before any task failed, from its output."""
     for pattern, message in CAUSES:
         if re.search(pattern, output):
             return message

@@ -9,10 +9,7 @@ from infra.lab.engines.base import ServiceStatus, State
 from infra.lab.servers.base import Server
 from infra.lab.topology import Topology
 
-DEBIAN_UNITS = {
-    "PostgreSQL": "postgresql@17-main.service",
-    "Valkey": "valkey-server.service",
-}
+OTHER_UNITS = {"Valkey": "valkey-server.service"}
 """Units of Debian's own, by the kind of the server; all others are called as the service is."""
 UP = (State.RUNNING, State.STARTING, State.RESTARTING, State.PAUSED)
 
@@ -36,6 +33,8 @@ class Unit:
     @property
     def state(self) -> State:
         active = self.properties.get("ActiveState", "")
+        if active == "active" and self.properties.get("SubState") == "exited":
+            return State.DONE
         if active in ("active", "reloading", "refreshing"):
             return State.PAUSED if self.properties.get("Process") == "T" else State.RUNNING
         if active == "activating":
@@ -47,9 +46,16 @@ class Unit:
         return State.STOPPED
 
 
-def unit_of(server: Server) -> str:
-    """Name of the systemd unit that runs `server`."""
-    return DEBIAN_UNITS.get(server.kind, f"{server.name}.service")
+def names_of(server: Server) -> tuple[str, ...]:
+    """Units that may run `server` on a host; the first that a host has is the one."""
+    other = OTHER_UNITS.get(server.kind)
+    return (f"{server.name}.service", *([other] if other else []))
+
+
+def find(server: Server, units: Iterable[Unit]) -> Unit | None:
+    """The unit that runs `server`, if any host has it."""
+    by_name = {unit.name: unit for unit in units}
+    return next((by_name[name] for name in names_of(server) if name in by_name), None)
 
 
 def parse(host: str, answer: str) -> list[Unit]:
@@ -60,7 +66,7 @@ def parse(host: str, answer: str) -> list[Unit]:
     head, *blocks = [_properties(block) for block in answer.strip().split("\n\n")]
     uptime_s = float(head.get("Uptime", ""))
     return [
-        Unit(host, head.get("Address", host), block["Id"], block, uptime_s)
+        Unit(host, head.get("Address", host), block["Asked"], block, uptime_s)
         for block in blocks
         if block.get("LoadState") == "loaded"
     ]
@@ -78,10 +84,10 @@ def statuses(
 
     A service that runs once and is no unit of its own (it ran when the week was set up) has none.
     """
-    by_name = {unit.name: unit for unit in units}
+    seen = list(units)
     rows = []
     for server in topology.servers:
-        unit = by_name.get(unit_of(server))
+        unit = find(server, seen)
         if unit is not None:
             rows.append(_status(server, unit, ports))
         elif not server.one_shot:

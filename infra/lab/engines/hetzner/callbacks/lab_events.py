@@ -70,7 +70,12 @@ def _why(result: Any) -> str:
             return _why(item)
     if result.get("censored"):
         return str(result["censored"])
-    said = str(result.get("msg") or "")
-    if said.startswith(("non-zero return code", "MODULE FAILURE")) or not said:
-        said = str(result.get("stderr") or result.get("stdout") or said)
-    return said or "it does not say why"
+    # Of a command, and of a module that did not come to speak, the last words count.
+    spoken = [result.get(name) for name in ("module_stderr", "stderr", "stdout")]
+    said = next((str(text) for text in spoken if text), "").strip().rpartition("\n")[2]
+    message = str(result.get("msg") or "")
+    if not message or message.startswith(
+        ("non-zero return code", "MODULE FAILURE", "Module result")
+    ):
+        return said or message or "it does not say why"
+    return message

@@ -4,8 +4,8 @@ read -r uptime _ < /proc/uptime
 printf 'Address=%s\nUptime=%s\n' "$1" "$uptime"
 shift
 for unit; do
-    echo
-    systemctl show "$unit" --property=Id,LoadState,ActiveState,SubState,MainPID,NRestarts \
+    printf '\nAsked=%s\n' "$unit"
+    systemctl show "$unit" --property=LoadState,ActiveState,SubState,MainPID,NRestarts \
         --property=MemoryCurrent,ActiveEnterTimestampMonotonic
     pid=$(systemctl show "$unit" --property=MainPID --value)
     # A stopped process (T) is what systemd itself does not see: to it the unit is active.
