@@ -8,8 +8,8 @@ MAKEFLAGS += --no-print-directory
 
 WEEKS := $(sort $(foreach file,$(wildcard week[0-9][0-9]_*/lab.py),$(firstword $(subst _, ,$(file)))))
 VERBS := up down status logs run check bench test starter clean kill crash pause resume stop start fault
-OTHERS := help doctor test lint lock publish footprint
-SETTINGS := ENGINE PORT PORT_% SERVER SERVICE FAULTS FOLLOW DEEP SEED YES TARGET TARGET_DSN ARGS UPGRADE LAB_%
+OTHERS := help doctor test test-compose lint lock publish footprint
+SETTINGS := ENGINE OFFLINE SUBNET INVENTORY PORT PORT_% SERVER SERVICE FAULTS FOLLOW DEEP SEED YES TARGET TARGET_DSN ARGS UPGRADE LAB_%
 
 # ---- The words are judged before anything runs: $(error) ends make at once, with status 2.
 week := $(filter week%,$(MAKECMDGOALS))
@@ -72,13 +72,16 @@ help: ## this list
 	    printf '  %-8s %s\n' "$${file%%_*}" "$${title:-$${file%/lab.py}}"; \
 	done
 	@sed -n 's/^#|2 \{0,1\}//p' Makefile
-	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' Makefile | awk -F'|' '{printf "  %-14s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /make \1|/p' Makefile | awk -F'|' '{printf "  %-17s %s\n", $$1, $$2}'
 
 doctor: ## what this machine can run, and what is missing for the rest
 	@"$(LAB_COMMAND)" doctor
 
 test: ## all unit and integration tests (ARGS="-k words" for some of them)
 	@"$(LAB_COMMAND)" --dev pytest $(ARGS)
+
+test-compose: ## the tests that bring containers up; each says why where there is no Docker
+	@"$(LAB_COMMAND)" --dev pytest -m compose $(ARGS)
 
 lint: ## ruff, mypy and the import rules
 	@"$(LAB_COMMAND)" --dev ruff check .
@@ -114,6 +117,7 @@ endif
 #|2   kill crash pause resume stop start    the same for one service: SERVICE=name
 #|2   fault        of the link to SERVICE=name: ARGS="latency 200"; needs up FAULTS=1
 #|2
-#|2 Settings: ENGINE=local  SERVER=uvicorn  PORT=8500  PORT_POSTGRES=8501, and those named above
+#|2 Settings: ENGINE=local, or compose: on Docker, OFFLINE=1 with images built here
+#|2           SERVER=uvicorn  PORT=8500  PORT_POSTGRES=8501, and those named above
 #|2
 #|2 make TARGET            without a week

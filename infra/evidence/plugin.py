@@ -194,8 +194,9 @@ def lab(request: pytest.FixtureRequest) -> Lab:
     declared: Topology = request.getfixturevalue("lab_topology")
     session.progress(f"{declared.week}: starting its servers", 0, "")
     start: LabFactory = request.getfixturevalue("running_lab")
-    found = labs.of_engine(start(declared), declared)
-    session.servers = labs.versions(found)
+    engine = start(declared)
+    found = labs.of_engine(engine, declared)
+    session.servers, session.engine = labs.versions(found), engine.name
     return found
 
 

@@ -39,6 +39,8 @@ def objection(evidence: Evidence | None, commit: str) -> str:
     """Why a run may not be published at `commit`; "" when it may. Pure."""
     if evidence is None:
         return "there is no deep run"
+    if evidence.engine != results.PUBLISHED_ENGINE:
+        return f"the last deep run was on the engine {evidence.engine}"
     if evidence.target is not None or evidence.seed is not None:
         return "the last deep run was of a target, or of one seed that somebody chose"
     if not evidence.complete:

@@ -16,6 +16,9 @@ from infra.lab.errors import LabError
 from infra.lab.site import make_dir
 
 FORMAT = 1
+PUBLISHED_ENGINE = "local"
+"""Whose figures are published: those of containers are of another setting, and kept apart."""
+
 KEPT_FILES = 50
 """Of deep runs, of runs of a target and of others each: the oldest go first."""
 
@@ -61,6 +64,7 @@ class Evidence:
         target: address of somebody's own service; None for ours.
         wall_s: from the start of the first server to the last verdict.
         servers: version by service.
+        engine: on which the week ran; results say so where it is not the one that is published.
     """
 
     week: str
@@ -75,6 +79,7 @@ class Evidence:
     host: Mapping[str, Any]
     servers: Mapping[str, str]
     claims: tuple[ClaimResult, ...]
+    engine: str = PUBLISHED_ENGINE
 
     @property
     def green(self) -> bool:
@@ -92,6 +97,8 @@ def save(evidence: Evidence, folder: Path) -> Path:
     make_dir(folder)
     kind = "target" if evidence.target else "deep" if evidence.deep else "check"
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    if evidence.engine != PUBLISHED_ENGINE:
+        kind = f"{kind}-{evidence.engine}"  # so that `last_deep` does not find it
     path = folder / f"{moment}-{kind}.json"
     write(path, to_json(evidence))
     for old in sorted(folder.glob(f"*-{kind}.json"))[:-KEPT_FILES]:
@@ -122,9 +129,11 @@ def last_deep(folder: Path) -> Evidence | None:
 
 
 def to_json(evidence: Evidence) -> dict[str, Any]:
+    usual = evidence.engine == PUBLISHED_ENGINE
+    left_out = {"claims", "engine"} if usual else {"claims"}
     return {
         "format": FORMAT,
-        **{name: value for name, value in vars(evidence).items() if name != "claims"},
+        **{name: value for name, value in vars(evidence).items() if name not in left_out},
         "claims": [claim_to_json(one) for one in evidence.claims],
     }
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.evidence.figures import shown
-from infra.evidence.results import ClaimResult, Evidence
+from infra.evidence.results import PUBLISHED_ENGINE, ClaimResult, Evidence
 from infra.evidence.verdict import Role, State
 
 LINE_EVERY_S = 10.0
@@ -135,4 +135,6 @@ def closing_line(evidence: Evidence, budget_s: float | None) -> str:
         over = "over its budget of" if evidence.wall_s > budget_s else "of at most"
         time_ += f" {over} {budget_s:.0f} s"
     depth = "deep" if evidence.deep else "one seed, DEEP=1 runs all"
+    if evidence.engine != PUBLISHED_ENGINE:
+        depth += f", on the engine {evidence.engine}"
     return f"{held} of {len(evidence.claims)} claims held; {named} ({depth}); {time_}"

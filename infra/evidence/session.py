@@ -13,7 +13,7 @@ from infra.evidence import host, labs
 from infra.evidence.claims import Declaration
 from infra.evidence.labs import Lab
 from infra.evidence.measuring import Planned, Scope
-from infra.evidence.results import ClaimResult, Evidence, now, save
+from infra.evidence.results import PUBLISHED_ENGINE, ClaimResult, Evidence, now, save
 from infra.evidence.screen import ProgressLine
 from infra.evidence.verdict import Run, State, Verdict, decide
 
@@ -36,6 +36,7 @@ class CheckSession:
         self.target = target
         self.scope = Scope(deep=deep, seed=seed, controlled=target is None)
         self.servers: dict[str, str] = {}
+        self.engine = PUBLISHED_ENGINE
         self.progress = ProgressLine(None, nullcontext)
         self.partial = False
         self.written: list[tuple[Evidence, Path]] = []
@@ -116,6 +117,7 @@ class CheckSession:
                 host=host.facts(),
                 servers=self.servers,
                 claims=tuple(claims),
+                engine=self.engine,
             )
             folder = self._folder or lab_home() / week / "evidence"
             self.written.append((evidence, save(evidence, folder)))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from pathlib import Path
 from random import Random
 from typing import Final
 
 from infra.evidence import Figures, Lab, Mechanism, claim
+from infra.lab.engines.base import Engine
 from infra.lab.site import Site
 from week04_shortener.checks.inside import drained, eventually, superuser
 from week04_shortener.checks.stands import OWN_IDS, WEEK
@@ -19,6 +20,7 @@ from week04_shortener.topics import TopicReader
 LINKS: Final = 5
 CLICKS: Final = 60
 KAFKA_TIMEOUT_S: Final = 10.0
+CONSUMER: Final = "consumer"
 
 _COUNTED = "SELECT event_id FROM analytics.clicks WHERE event_id = ANY($1::uuid[])"
 
@@ -34,16 +36,16 @@ class Correlation:
     """The id that a client is told is in both logs on its way, in Kafka, and in the table."""
 
     async def measure(self, lab: Lab, mechanism: Mechanism) -> Figures:
-        site = lab.running().site
+        engine = lab.running()
+        site = engine.site
         stand = WEEK if mechanism is Mechanism.ON else OWN_IDS
         door = site.url(stand.front)
         links = await make_links(
             door, [f"https://example.org/ids/{lab.seed}/{number}" for number in range(LINKS)]
         )
         await drained(site, WEEK)
-        async with _topic(site) as reader:
+        async with _topic(site) as reader, _Reading(engine) as logs:
             before = {at: end for at, (_, end) in (await reader.bounds()).items()}
-            logs = {name: _size(site.log_file(name)) for name in (*REPLICAS, "consumer")}
             lab.say("clicking")
             clicks = Random(lab.seed).choices(links, k=CLICKS)
             followed = await follow_all(door, map(follow, clicks))
@@ -53,21 +55,20 @@ class Correlation:
             for partition, (_, end) in (await reader.bounds()).items():
                 async for message in reader.read(partition, before[partition], end):
                     in_kafka.add(decode(message.value or b"").event_id)
-        async with superuser(site, postgres.database) as database:
-            rows = await database.fetch(_COUNTED, list(asked))
-        counted = {row["event_id"].hex for row in rows}
+            async with superuser(site, postgres.database) as database:
+                rows = await database.fetch(_COUNTED, list(asked))
+            counted = {row["event_id"].hex for row in rows}
 
-        async def written() -> bool:
-            # Access lines are gathered for a moment before they are written.
-            return len(_replica_ids(site, logs)) >= CLICKS
+            async def written() -> bool:
+                # Access lines are gathered for a moment before they are written.
+                logs.read_on()
+                return min(len(logs.replica_ids), len(logs.consumer_ids)) >= CLICKS
 
-        await eventually("the replicas have written their lines", written)
-        in_replicas = _replica_ids(site, logs)
-        in_consumer = _consumer_ids(site, logs["consumer"])
+            await eventually("replicas and consumer have written their lines", written)
         places = {
-            "replica": in_replicas,
+            "replica": logs.replica_ids,
             "kafka": in_kafka,
-            "consumer": in_consumer,
+            "consumer": logs.consumer_ids,
             "table": counted,
         }
         missing = {f"missing_{where}_ids": [len(asked - ids)] for where, ids in places.items()}
@@ -96,29 +97,33 @@ def _topic(site: Site) -> TopicReader:
     return TopicReader(site.address("kafka"), TOPIC, request_timeout_s=KAFKA_TIMEOUT_S)
 
 
-def _size(log: Path) -> int:
-    return log.stat().st_size
+class _Reading:
+    """The logs of the replicas and the consumer from now on, and the ids in them."""
 
+    def __init__(self, engine: Engine) -> None:
+        self._logs = {name: engine.log(name) for name in (*REPLICAS, CONSUMER)}
+        self.replica_ids: set[str] = set()
+        self.consumer_ids: set[str] = set()
 
-def _lines(log: Path, offset: int) -> list[dict[str, object]]:
-    """The lines that a service has written since, those that are JSON."""
-    with log.open("rb") as file:
-        file.seek(offset)
-        return [json.loads(line) for line in file if line.startswith(b"{") and line.endswith(b"\n")]
+    async def __aenter__(self) -> _Reading:
+        for log in self._logs.values():
+            log.skip()
+        return self
 
+    async def __aexit__(self, *_error: object) -> None:
+        for log in self._logs.values():
+            log.close()
 
-def _replica_ids(site: Site, logs: dict[str, int]) -> set[str]:
-    return {
-        str(line["request_id"])
-        for name in REPLICAS
-        for line in _lines(site.log_file(name), logs[name])
-        if line.get("event") == "request" and line.get("status") == 302
-    }
+    def read_on(self) -> None:
+        """Take what has been written since."""
+        for name, log in self._logs.items():
+            for line in log.new_lines():
+                with contextlib.suppress(ValueError):  # some lines are no JSON
+                    self._take(name, json.loads(line))
 
-
-def _consumer_ids(site: Site, offset: int) -> set[str]:
-    found = set[str]()
-    for line in _lines(site.log_file("consumer"), offset):
-        ids = line.get("request_ids")
-        found.update(ids if isinstance(ids, list) else ())
-    return found
+    def _take(self, name: str, line: dict[str, object]) -> None:
+        if name == CONSUMER:
+            ids = line.get("request_ids")
+            self.consumer_ids.update(ids if isinstance(ids, list) else ())
+        elif line.get("event") == "request" and line.get("status") == 302:
+            self.replica_ids.add(str(line["request_id"]))

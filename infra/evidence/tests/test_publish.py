@@ -140,6 +140,21 @@ def test_looks_are_made_anew_without_measuring(clone: Path) -> None:
 # ---- What is refused
 
 
+def test_a_run_on_another_engine_is_kept_apart_and_refused(clone: Path) -> None:
+    run = results.last_deep(clone / "results")
+    assert run is not None
+    apart = results.save(replace(run, engine="compose"), clone / "results")
+    assert results.load(apart).engine == "compose"
+    assert results.last_deep(clone / "results") == run
+    apart.rename(apart.with_name("29991231T000000000000Z-deep.json"))
+    _refused(clone, "the last deep run was on the engine compose")
+
+
+def test_a_run_of_the_usual_engine_is_written_as_ever(clone: Path) -> None:
+    run = results.last_deep(clone / "results")
+    assert run is not None and "engine" not in results.to_json(run)
+
+
 def test_a_shallow_run_is_refused(workshop: Workshop, clone: Path) -> None:
     for path in workshop.files("deep"):
         path.unlink()

@@ -305,7 +305,7 @@ def _front(body: Model, server: Nginx, site: InsideSite, instance: Instance) -> 
     body["entrypoint"] = ["/bin/sh", "-c", start]
     body["command"] = []
     body["environment"] = {}
-    body["tmpfs"] = [*(body.get("tmpfs") or ()), f"{NGINX_HOME}:mode=1777"]
+    body["tmpfs"] = [*(body.get("tmpfs") or ()), NGINX_HOME]
     body["volumes"] = [
         _bind(nginx_file(instance.site, server.name), NGINX_CONFIG, read_only=True),
         _bind(instance.site.clone / server.config, str(site.clone / server.config), read_only=True),

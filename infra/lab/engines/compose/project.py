@@ -187,7 +187,8 @@ class Project:
         def told(text: str) -> None:
             lines = [line for line in text.splitlines() if line.strip()]
             if lines:
-                report(Event("images", " ".join(lines[-1].removeprefix("images:").split())[:TOLD_MAX_CHARS]))
+                words = lines[-1].removeprefix("images:").split()
+                report(Event("images", " ".join(words)[:TOLD_MAX_CHARS]))
 
         if self._offline:
             checks = ("--checks",) if model.has_checks(self._model) else ()
