@@ -27,12 +27,13 @@ def missing(unit: str, release: Path, url: str) -> str:
     ).stdout.strip()
     if pid == "0":
         return "it does not run"
+    # Not /proc/PID/cwd: in a container root may lack the capability to read that of others.
     try:
-        runs = Path("/proc", pid, "cwd").readlink()
+        program = Path("/proc", pid, "cmdline").read_bytes().split(b"\0")[0].decode()
     except FileNotFoundError:
         return "it does not run"
-    if runs != release:
-        return f"it runs in {runs}, not in {release}"
+    if not program.startswith(f"{release}/"):
+        return f"it runs {program}, which is not of {release}"
     if not url:
         return ""
     try:
