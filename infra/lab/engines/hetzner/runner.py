@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,13 +51,18 @@ class Runner:
         task and the module's own words for a failure.
         """
         make_dir(self.log.parent)
-        command = ["ansible-playbook", "-i", str(self.inventory), str(playbook)]
+        command = ["-i", str(self.inventory), str(playbook)]
         command += ["-e", json.dumps(extra)] if extra else []
         with self._opened_log() as log, _pipe() as (readable, writable):
             begun_at = log.tell()
+            program = shutil.which("ansible-playbook", path=self.environ.get("PATH"))
+            if program is None:
+                raise LabError(
+                    "Ansible is not installed: `./lab --dev python -m infra.ansible.environment`"
+                )
             process = await anyio.open_process(
-                command,
-                stdin=-3,  # DEVNULL: it must not ask questions
+                [program, *command],
+                stdin=subprocess.DEVNULL,  # it must not ask questions
                 stdout=log,
                 stderr=log,
                 env={**self.environ, **_callback(writable)},
