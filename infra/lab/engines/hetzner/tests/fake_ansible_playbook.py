@@ -29,13 +29,13 @@ def main() -> int:
             out.flush()
         print(script.get("print", "PLAY RECAP"), flush=True)
         if script.get("hangs"):
-            try:
-                time.sleep(HANG_S)
-            except KeyboardInterrupt:
-                (folder / "interrupted").touch()
-                raise
+            time.sleep(HANG_S)
     return int(script.get("status", 0))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        Path(__file__).with_name("interrupted").touch()
+        sys.exit(130)

@@ -51,7 +51,7 @@ def test_a_failure_names_host_task_and_reason_in_one_line() -> None:
 
 @pytest.mark.parametrize("line", ["", "PLAY RECAP", "[1]"])
 def test_what_is_no_event_is_refused(line: str) -> None:
-    with pytest.raises(ValueError, match="Expecting value|no event"):
+    with pytest.raises(ValueError, match=r"Expecting value|no event"):
         Course().take(line)
 
 
