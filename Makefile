@@ -117,7 +117,8 @@ endif
 #|2   kill crash pause resume stop start    the same for one service: SERVICE=name
 #|2   fault        of the link to SERVICE=name: ARGS="latency 200"; needs up FAULTS=1
 #|2
-#|2 Settings: ENGINE=local, or compose: on Docker, OFFLINE=1 with images built here
+#|2 Settings: ENGINE=local; or compose: on Docker, OFFLINE=1 with images built here;
+#|2           or hetzner: by Ansible on the machines of INVENTORY=file
 #|2           SERVER=uvicorn  PORT=8500  PORT_POSTGRES=8501, and those named above
 #|2
 #|2 make TARGET            without a week

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.bootstrap import lab_home, lab_user
+from infra.lab.engines.compose import docker
 from infra.lab.engines.local.engine import DISK_FREE_MIN_BYTES
 from infra.lab.engines.local.ports import is_free
 from infra.lab.errors import LabError
@@ -44,7 +45,7 @@ class Finding:
 
 def show(console: Console, clone: Path) -> int:
     """Print what was found; exit status 1 when a week cannot run here."""
-    findings = _machine()
+    findings = [*_machine(), _compose()]
     for week in packages(clone):
         findings += _week(week, clone)
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
@@ -75,6 +76,16 @@ def _enough(subject: str, found: int, least: int, otherwise: str) -> Finding:
     if found >= least:
         return Finding(subject, f"{found / GIB:.1f} GiB")
     return Finding(subject, f"only {found / GIB:.1f} GiB {otherwise}", Mark.MISSING)
+
+
+def _compose() -> Finding:
+    """Whether containers can run here; weeks run without."""
+    try:
+        version = docker.ask("docker", "version", "--format", "{{.Server.Version}}").strip()
+        compose = docker.ask("docker", "compose", "version", "--short").strip()
+    except LabError as error:
+        return Finding("ENGINE=compose", str(error), Mark.LATER)
+    return Finding("ENGINE=compose", f"Docker {version}, Compose {compose}")
 
 
 def _week(week: str, clone: Path) -> list[Finding]:

@@ -57,6 +57,9 @@ def _add_test_and_check(app: typer.Typer, week: str) -> None:
         from infra.evidence.run import run_checks  # pytest comes with the development lock
 
         _choose(engine)
+        if engine in wiring.REMOTE and target is None:
+            declared, lab = wiring.engine(topology(clone_root(), week), engine, os.environ)
+            target = lab.site.url(declared.front)
         package = packages(clone_root())[week]
         status = run_checks(
             package,

@@ -15,6 +15,7 @@ import pytest
 from infra.lab import wiring
 from infra.lab.engines.base import Engine, silent
 from infra.lab.engines.local.ports import free_ports
+from infra.lab.errors import UsageError
 from infra.lab.owner import this_process
 from infra.lab.topology import Topology, port_variable
 
@@ -31,6 +32,8 @@ def isolated(topology: Topology, root: Path, engine: str | None = None) -> Engin
         engine: its name; None for the one that the user's variables name.
     """
     name = engine or wiring.chosen(os.environ)
+    if name in wiring.REMOTE:
+        raise UsageError(f"instances of one's own run on other engines than {name}: ENGINE=local")
     return wiring.maker(name)(topology, root, own_environment(topology), this_process())
 
 

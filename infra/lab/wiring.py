@@ -12,6 +12,7 @@ from infra.bootstrap import clone_root, lab_home, lab_user
 from infra.lab.engines.base import Engine
 from infra.lab.engines.compose.engine import ComposeEngine
 from infra.lab.engines.compose.project import ComposeSettings
+from infra.lab.engines.hetzner.making import hetzner_engine
 from infra.lab.engines.local.engine import LocalEngine, LocalSettings
 from infra.lab.errors import LabError, UsageError
 from infra.lab.instance import load_ports
@@ -24,7 +25,7 @@ VARIABLE = "LAB_ENGINE"
 """The user's variable that names the engine; make's ENGINE= sets it."""
 
 EngineOption = Annotated[
-    str, typer.Option("--engine", envvar=VARIABLE, help="Where it runs: local or compose.")
+    str, typer.Option("--engine", envvar=VARIABLE, help="Where it runs: local, compose or hetzner.")
 ]
 """The option of each verb that works on an engine."""
 
@@ -125,4 +126,10 @@ def compose_engine(
 
 EngineMaker = Callable[[Topology, Path, Mapping[str, str], str | None], Engine]
 
-ENGINES: Mapping[str, EngineMaker] = {DEFAULT_ENGINE: local_engine, "compose": compose_engine}
+ENGINES: Mapping[str, EngineMaker] = {
+    DEFAULT_ENGINE: local_engine,
+    "compose": compose_engine,
+    "hetzner": hetzner_engine,
+}
+REMOTE = ("hetzner",)
+"""Of these nobody gets an instance of his own: what runs there is asked as a target is."""

@@ -66,6 +66,11 @@ class Server(ABC):
         """Names of the random strings it needs from the instance."""
         return ()
 
+    @property
+    def container_port(self) -> int | None:
+        """Where other containers reach it in its own; None where that is the published one."""
+        return None
+
     def user_settings(self) -> Mapping[str, str]:
         """Variables of the user's own that it is started with."""
         return {}

@@ -24,6 +24,7 @@ from infra.lab.site import HOST, Site, behind, make_dir
 PROBE_TIMEOUT_MS = 2000
 FORMAT_TIMEOUT_S = 120
 JAVA_MIN_MAJOR = 17
+INSIDE_PORT = 9092
 # What StorageTool writes before meta.properties, which it renames into place at the end.
 _OF_FORMAT = ("bootstrap.checkpoint", "meta.properties.tmp")
 
@@ -71,6 +72,12 @@ class Kafka(Server):
     @property
     def port_offsets(self) -> Mapping[str, int]:
         return {**super().port_offsets, f"{self.name}-controller": self.controller_port}
+
+    @property
+    def container_port(self) -> int:
+        """Kafka tells clients where to go on, so those in containers have a listener to themselves:
+        the one on Kafka's own port."""
+        return INSIDE_PORT
 
     def version(self, site: Site) -> str:
         _java()

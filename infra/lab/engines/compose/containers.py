@@ -14,6 +14,7 @@ import psutil
 from infra.lab.engines.base import ServiceStatus, State
 from infra.lab.engines.local.status import memory_bytes
 from infra.lab.errors import LabError
+from infra.lab.faults.server import FaultProxy
 from infra.lab.servers.base import Server
 from infra.lab.servers.python import PythonProcess
 from infra.lab.site import Site
@@ -117,11 +118,11 @@ def row(server: Server, site: Site, container: Container | None) -> ServiceStatu
 
 
 def version_of(server: Server, container: Container | None) -> str:
-    """Python's own version for ours, else the tag of the image that runs."""
+    """The tag of the image that runs; of ours, which has none that tells, Python's own version."""
     if container is None:
         return ""
-    if isinstance(server, PythonProcess) and "PYTHON_VERSION" in container.environment:
-        return container.environment["PYTHON_VERSION"]
+    if isinstance(server, PythonProcess) and not isinstance(server, FaultProxy):
+        return container.environment.get("PYTHON_VERSION", "")
     return container.image.rpartition(":")[2]
 
 

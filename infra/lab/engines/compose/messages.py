@@ -43,8 +43,12 @@ _PULLED = (
 _REASONS = (
     _Reason(r"permission denied while trying to connect", NOT_ALLOWED),
     _Reason(r"Cannot connect to the Docker daemon|error during connect", NO_DAEMON),
-    _Reason(r"'compose' is not a docker command", NO_PLUGIN, MissingServerError),
-    _Reason(r"unknown (?:shorthand )?flag: 'p' in -p", NO_PLUGIN, MissingServerError),
+    _Reason(
+        r"'compose' is not a docker command|unknown command: docker compose"
+        r"|unknown (?:shorthand )?flag: ",
+        NO_PLUGIN,
+        MissingServerError,
+    ),
     _Reason(
         r"(pull access denied[^,:\n]*|manifest unknown[^\n]*|manifest for [^\n]* not found"
         r"|toomanyrequests[^\n]*|failed to resolve reference [^\n]*)",
@@ -96,4 +100,6 @@ def _one_line(text: str) -> str:
 def _last_line(said: str) -> str:
     lines = [line for line in said.splitlines() if line.strip()]
     last = lines[-1] if lines else ""
-    return _one_line(last.removeprefix("images:").removeprefix("Error response from daemon:"))
+    return _one_line(
+        last.strip().removeprefix("images:").removeprefix("Error response from daemon:")
+    )

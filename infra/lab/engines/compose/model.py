@@ -111,8 +111,9 @@ def complete(resolved: Model, instance: Instance) -> Model:
         wanted[server.name] = body
     for body in wanted.values():
         # What the files only name for a profile is not among the services without it.
-        needed = body.get("depends_on") or {}
-        body["depends_on"] = {name: how for name, how in needed.items() if name in wanted}
+        needed = body.pop("depends_on", None) or {}
+        if kept := {name: how for name, how in needed.items() if name in wanted}:
+            body["depends_on"] = kept
     if extra(resolved, instance.topology):
         _with_checks(wanted.values())
     model["services"] = wanted
@@ -204,6 +205,8 @@ def _inside(model: Model, instance: Instance) -> InsideSite:
         for name in server.port_offsets:
             if server.name not in model["services"]:
                 found[name] = f"{server.name}:{instance.site.ports[name]}"
+        if server.container_port is not None:
+            found[server.name] = f"{server.name}:{server.container_port}"
     return inside(instance.site, found, _network(model))
 
 

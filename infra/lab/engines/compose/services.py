@@ -22,6 +22,9 @@ POLL_S = 0.1
 LOOK_S = 0.5
 """Between two questions to Docker about all containers at once."""
 LAST_LINES = "50"
+STARTS_AT_ONCE = max(4, 2 * (os.cpu_count() or 1))
+"""A container costs its machine more than a process: forty at once would each take a minute."""
+
 LOST = (State.STOPPED, State.FAILED)
 
 
@@ -69,13 +72,15 @@ class Services:
         `started` gets the services that did not run before.
         """
         ready = {server.name: anyio.Event() for server in servers}
+        limit = anyio.CapacityLimiter(STARTS_AT_ONCE)
         running = {name for name, one in self.look().items() if one.lives}
 
         async def start(server: Server) -> None:
             for needed in server.needs:
                 if needed in ready:
                     await ready[needed].wait()
-            await self._start_one(server, report, started, fresh=server.name not in running)
+            async with limit:
+                await self._start_one(server, report, started, fresh=server.name not in running)
             ready[server.name].set()
 
         await together(start, servers)
