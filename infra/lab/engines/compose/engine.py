@@ -192,6 +192,11 @@ class ComposeEngine:
         if not self.is_up():
             raise LabError(f"{self._topology.week} is not up: `make {self._topology.week} up`")
 
+    @property
+    def project(self) -> str:
+        """Name of the compose project."""
+        return self._project.name
+
     def containers(self) -> dict[str, Container]:
         """The containers by service."""
         return self._services.look()

@@ -36,7 +36,8 @@ CHECKS_TAG = "checks"
 """Of a week's image that holds the controls' parts, too; `infra.images.offline` names it so."""
 
 NGINX_CONFIG = "/etc/lab/nginx.conf"
-NGINX_HOME = "/srv"
+TEMPORARY = "/tmp"
+NGINX_HOME = f"{TEMPORARY}/nginx"
 _OF_THE_FILE = ("container_name", "depends_on", "healthcheck", "hostname", "profiles")
 """What a service in the likeness of another does not take from it."""
 
@@ -308,7 +309,7 @@ def _front(body: Model, server: Nginx, site: InsideSite, instance: Instance) -> 
     body["entrypoint"] = ["/bin/sh", "-c", start]
     body["command"] = []
     body["environment"] = {}
-    body["tmpfs"] = [*(body.get("tmpfs") or ()), NGINX_HOME]
+    body["tmpfs"] = list(dict.fromkeys([*(body.get("tmpfs") or ()), TEMPORARY]))
     body["volumes"] = [
         _bind(nginx_file(instance.site, server.name), NGINX_CONFIG, read_only=True),
         _bind(instance.site.clone / server.config, str(site.clone / server.config), read_only=True),

@@ -64,7 +64,9 @@ def spare_port(monkeypatch: pytest.MonkeyPatch) -> int:
     return port
 
 
-def engine_of(topology: Topology, root: Path, **environ: str) -> ComposeEngine:
+def engine_of(
+    topology: Topology, root: Path, folder: Path = PROJECT, **environ: str
+) -> ComposeEngine:
     """On free ports; removed with what `root`'s fixture removes."""
     user = lab_user()
     return ComposeEngine(
@@ -73,7 +75,7 @@ def engine_of(topology: Topology, root: Path, **environ: str) -> ComposeEngine:
             clone=clone_root(),
             home=lab_home(),
             root=root,
-            folder=PROJECT,
+            folder=folder,
             images_of="week04",
             account=Account.named(user) if user else None,
             environ={**own_environment(topology), "OFFLINE": "1", **environ},
