@@ -102,15 +102,26 @@ class HetznerEngine:
 
     async def _up(self, report: Report) -> None:
         async with self._exclusively(report):
+            report(Event("", "asking the hosts"))
+            await self._forget_kills()
             course = await self._play("site.yml", report)
             done = f"set up {len(course.hosts)} hosts, {course.changed} changes"
             report(Event("", done, done=True))
-            self._seen = await self._ask()
+            await self._ask()
             await self._start_all(report)
             if (self._settings.playbooks / "verify.yml").is_file():
                 await self._play("verify.yml", report)
                 report(Event("", "every service answers", done=True))
-            self._seen = await self._ask()
+            await self._ask()
+
+    async def _forget_kills(self) -> None:
+        """Gives killed services their restart policy back; whoever starts them need not know."""
+        by_host: dict[str, list[str]] = {}
+        for unit in await self._ask():
+            if unit.is_killed:
+                by_host.setdefault(unit.host, []).append(unit.name)
+        if by_host:
+            await self._own("act.yml", {"lab_verb": "forget", "lab_units": by_host}, silent)
 
     async def _start_all(self, report: Report) -> None:
         """What site.yml found stopped; most often there is nothing left to do."""
@@ -128,7 +139,7 @@ class HetznerEngine:
             if (self._settings.playbooks / "stop.yml").is_file():
                 await self._play("stop.yml", report)
             else:
-                self._seen = await self._ask()
+                await self._ask()
                 for names in reversed(start_order(self._topology.servers)):
                     await self._act("stop", names, report)
             self._seen = None
@@ -140,6 +151,7 @@ class HetznerEngine:
         self._seen = None
 
     async def _reset(self) -> None:
+        await self._forget_kills()
         await self._play("reset.yml", silent, {"really": "yes"})
 
     async def start(self, names: Sequence[str], report: Report = silent) -> None:
@@ -168,9 +180,9 @@ class HetznerEngine:
             if server.one_shot:
                 raise UsageError(f"{server.name} runs once and ends: there is nothing to {verb}")
         async with self._exclusively(report):
-            self._seen = await self._ask()
+            await self._ask()
             for server in servers:
-                if units.find(server, self._seen) is None:
+                if units.find(server, self._seen or ()) is None:
                     raise LabError(
                         f"no host of the inventory has {units.names_of(server)[0]}: "
                         f"`make {self._topology.week} up ENGINE=hetzner` first"

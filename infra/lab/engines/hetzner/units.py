@@ -41,9 +41,12 @@ class Unit:
             waits = self.properties.get("SubState", "").startswith("auto-restart")
             return State.RESTARTING if waits else State.STARTING
         # Killed on purpose is no failure: nothing will bring it back until `start`.
-        if active == "failed" and self.properties.get("Killed") != "yes":
-            return State.FAILED
-        return State.STOPPED
+        return State.FAILED if active == "failed" and not self.is_killed else State.STOPPED
+
+    @property
+    def is_killed(self) -> bool:
+        """Whether `kill` has lifted its restart policy."""
+        return self.properties.get("Killed") == "yes"
 
 
 def names_of(server: Server) -> tuple[str, ...]:

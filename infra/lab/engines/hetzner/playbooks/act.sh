@@ -1,7 +1,15 @@
-# act.sh VERB UNIT...: start, stop, kill, crash, pause or resume units of this host.
+# act.sh VERB UNIT...: start, stop, kill, crash, pause or resume units of this host, or forget that
+# they were killed.
 set -eu
 verb=$1
 shift
+
+forget_kill() {
+    [ -e "$1" ] || return 0
+    rm "$1"
+    rmdir "${1%/*}" 2>/dev/null || true # others may have settings in there, too
+    systemctl daemon-reload
+}
 
 wait_until_dead() {
     for _ in $(seq 100); do
@@ -26,13 +34,11 @@ for unit; do
     esac
     case $verb in
         start)
-            if [ -e "$override" ]; then
-                rm "$override"
-                systemctl daemon-reload
-            fi
+            forget_kill "$override"
             systemctl reset-failed "$unit"
             systemctl start "$unit"
             ;;
+        forget) forget_kill "$override" ;;
         stop) systemctl stop "$unit" ;;
         kill)
             # Its restart policy would bring it back; in /run, so that a reboot forgets it.

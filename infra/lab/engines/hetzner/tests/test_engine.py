@@ -99,16 +99,26 @@ def test_up_sets_up_starts_what_stands_still_and_verifies(stage: Stage) -> None:
     play, task = {"event": "play", "name": "Set up"}, {"event": "task", "name": "Install"}
     stage.tells("site.yml", play, task, OK)
     stage.do("up")
-    assert stage.played() == ["site.yml", "ask.yml", "act.yml", "verify.yml", "ask.yml"]
+    assert stage.played() == [
+        *("ask.yml", "site.yml", "ask.yml", "act.yml", "verify.yml", "ask.yml")
+    ]
     texts = [event.text for event in stage.events]
-    assert texts[:2] == ["Set up", "Set up: Install"]
+    assert texts[:3] == ["asking the hosts", "Set up", "Set up: Install"]
     assert "set up 1 hosts, 1 changes" in texts and "every service answers" in texts
 
 
 def test_up_starts_nothing_where_all_runs(stage: Stage) -> None:
     stage.tells("ask.yml", {**OK, "answer": ANSWER.replace("Process=T", "Process=S")})
     stage.do("up")
-    assert stage.played() == ["site.yml", "ask.yml", "ask.yml"]
+    assert stage.played() == ["ask.yml", "site.yml", "ask.yml", "ask.yml"]
+
+
+def test_up_gives_a_killed_service_its_restart_policy_back(stage: Stage) -> None:
+    stage.tells("ask.yml", {**OK, "answer": ANSWER.replace("Process=S", "Killed=yes")})
+    stage.do("up")
+    assert stage.played()[:3] == ["ask.yml", "act.yml", "site.yml"]
+    wanted = {"lab_verb": "forget", "lab_units": {"app1": ["api.service"]}}
+    assert stage.runs()[1]["extra"] == wanted
 
 
 def test_the_weeks_own_start_and_stop_come_first(stage: Stage) -> None:
@@ -116,7 +126,9 @@ def test_the_weeks_own_start_and_stop_come_first(stage: Stage) -> None:
         (stage.folder / "playbooks" / name).touch()
     stage.do("up")
     stage.do("down")
-    assert stage.played() == ["site.yml", "ask.yml", "start.yml", "ask.yml", "stop.yml"]
+    assert stage.played() == [
+        *("ask.yml", "site.yml", "ask.yml", "start.yml", "ask.yml", "stop.yml")
+    ]
 
 
 def test_down_stops_only_what_hosts_have(stage: Stage) -> None:
@@ -180,7 +192,8 @@ def test_a_cancelled_run_interrupts_the_playbook(stage: Stage) -> None:
         async with anyio.create_task_group() as group:
 
             def told(event: Event) -> None:
-                group.cancel_scope.cancel()
+                if event.text == "Set up":
+                    group.cancel_scope.cancel()
 
             await stage.engine()._up(told)
 
