@@ -79,6 +79,13 @@ def chosen(environ: Mapping[str, str]) -> str:
     return name
 
 
+def require_publishable(environ: Mapping[str, str]) -> None:
+    """Raises UsageError unless figures of the engine in use are those that are published."""
+    name = chosen(environ)
+    if name != DEFAULT_ENGINE:
+        raise UsageError(f"published figures are those of ENGINE={DEFAULT_ENGINE}, not of {name}")
+
+
 def local_engine(
     declared: Topology, root: Path, environ: Mapping[str, str], owner: str | None = None
 ) -> LocalEngine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -15,6 +16,7 @@ from benchmarks.contest.results import Bench as Results
 from benchmarks.contest.results import Cell
 from benchmarks.contest.rounds import Depth
 from benchmarks.measurement import here
+from infra.lab import wiring
 from infra.lab.pytest_plugin import running
 from week04_shortener.bench.about import CONTEST
 from week04_shortener.bench.rounds import CONNECTIONS, Bench, Case
@@ -24,6 +26,9 @@ from week04_shortener.checks.traffic import make_links
 
 RATE_PER_S = 1000
 SEED = 4
+PUBLISH = "--publish"
+"""The word of the command line; benchmarks.contest.command takes it."""
+
 VERSIONS_OF = ("nginx", "api1", "postgres", "valkey", "kafka")
 
 CASES = (
@@ -49,6 +54,8 @@ QUICK = Depth(seconds=1, rounds=1, open_seconds=1, open_rounds=1)
 
 def run(quick: bool) -> Results:
     """Measure everything. Raises LabError where a server fails, or a program is missing."""
+    if PUBLISH in sys.argv:
+        wiring.require_publishable(os.environ)
     environment, began_s = here(), time.monotonic()
     depth = QUICK if quick else FULL
     cells: list[Cell] = []

@@ -7,6 +7,7 @@ The report shows rate, latency of each kind, and what the processes used.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from benchmarks import locust, report
 from benchmarks.contest.command import INTERRUPTED, interruptible, say
 from benchmarks.measurement import Measurement, Run, here, save, services
 from infra.bootstrap import clone_root, lab_home
+from infra.lab import wiring
 from infra.lab.errors import LabError
 from infra.lab.pytest_plugin import running
 from week04_shortener.bench.rounds import cpu_s
@@ -67,6 +69,8 @@ def main() -> int:
     clone = clone_root()
     try:
         locust.program()
+        if chosen.publish:
+            wiring.require_publishable(os.environ)
         if chosen.publish and here(clone).dirty:
             raise LabError("only a run of committed files is published: commit first")
         measured = measure()

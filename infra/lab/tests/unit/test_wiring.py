@@ -67,6 +67,28 @@ def test_what_is_up_keeps_its_links_as_they_are(
         names(DECLARED, True)
 
 
+def test_each_engine_keeps_its_own_data(home: Path) -> None:
+    assert wiring.root_of(WEEK, "local") == home / WEEK
+    assert wiring.root_of(WEEK, "compose") == home / f"{WEEK}-compose"
+
+
+def test_an_engine_that_is_none_is_refused_with_the_list() -> None:
+    for ask in (lambda: wiring.maker("vagrant"), lambda: wiring.chosen({"LAB_ENGINE": "vagrant"})):
+        with pytest.raises(UsageError, match="no engine 'vagrant': engines are local, compose"):
+            ask()
+
+
+def test_the_users_variable_names_the_engine() -> None:
+    assert wiring.chosen({}) == wiring.chosen({"LAB_ENGINE": ""}) == "local"
+    assert wiring.chosen({"LAB_ENGINE": "compose"}) == "compose"
+
+
+def test_only_figures_of_processes_are_published() -> None:
+    wiring.require_publishable({})
+    with pytest.raises(UsageError, match="those of ENGINE=local, not of compose"):
+        wiring.require_publishable({"LAB_ENGINE": "compose"})
+
+
 def test_a_week_without_links_has_none_to_lead(home: Path) -> None:
     with pytest.raises(UsageError, match="has no links"):
         names(light_week(), True)
