@@ -17,7 +17,7 @@ from infra.lab.engines.hetzner import units
 from infra.lab.engines.hetzner.events import Course
 from infra.lab.engines.hetzner.journal import LINES, JournalLog, Journals
 from infra.lab.engines.hetzner.runner import Runner
-from infra.lab.engines.hetzner.site import RemoteSite
+from infra.lab.engines.hetzner.site import InTheVault, RemoteSite
 from infra.lab.engines.hetzner.units import Unit
 from infra.lab.engines.interrupting import interruptible
 from infra.lab.errors import LabError, UsageError
@@ -75,7 +75,7 @@ class HetznerEngine:
             home=settings.home,
             root=settings.root,
             ports=self._topology.ports({}),
-            secrets={},
+            secrets=InTheVault(),
             account=None,
             addresses=_load_hosts(settings.root / HOSTS_FILE),
         )

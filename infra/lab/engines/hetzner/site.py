@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from infra.lab.errors import LabError
 from infra.lab.site import Site
+
+
+class InTheVault(Mapping[str, str]):
+    """Secrets that this machine does not have: each that is asked for is refused in one line."""
+
+    def __getitem__(self, name: str) -> str:
+        raise LabError(
+            f"{name} is in the vault of the machines: what needs it runs there, not from here"
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,11 @@ def test_the_address_of_what_no_host_runs_is_not_made_up(stage: Stage) -> None:
         stage.engine().site.url("api")
 
 
+def test_a_secret_of_the_machines_is_not_here(stage: Stage) -> None:
+    with pytest.raises(LabError, match=r"^code_key is in the vault of the machines: what needs it"):
+        stage.engine().site.secrets["code_key"]
+
+
 def test_up_sets_up_starts_what_stands_still_and_verifies(stage: Stage) -> None:
     (stage.folder / "playbooks" / "verify.yml").touch()
     play, task = {"event": "play", "name": "Set up"}, {"event": "task", "name": "Install"}
