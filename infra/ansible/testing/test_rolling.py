@@ -20,7 +20,7 @@ from infra.ansible.testing.hosts import Run, hosts
 from infra.ansible.testing.playbooks import Played, play, play_beside
 from infra.bootstrap import clone_root
 
-pytestmark = [pytest.mark.ansible, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ansible, pytest.mark.timeout(1500)]
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from infra.ansible.testing.leftovers import there
 from infra.ansible.testing.playbooks import Played, play
 from infra.bootstrap import clone_root
 
-pytestmark = [pytest.mark.ansible, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ansible, pytest.mark.timeout(1500)]
 
 PLAYBOOKS: Path = clone_root() / "week01_http_server" / "ansible"
 ASK_TIMEOUT_S = 3.0
