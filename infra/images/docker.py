@@ -98,12 +98,20 @@ def build(
     report: Progress,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
-    """`docker buildx build`, its output in `log`. Raises LabError with the line that says why."""
+    """`docker buildx build`, its output in `log`; the image that had the name before is removed.
+
+    Raises LabError with the line that says why.
+    """
+    before = ask("image", "inspect", "--format", "{{.Id}}", image).stdout.strip()
     command = [
         *("docker", "buildx", "build", "--progress", "plain", "--load", "--label", MADE_BY),
         *("--tag", image, *words, str(context)),
     ]
     run(command, f"building {image}", log, report, environ)
+    if before and before != image_id(image):
+        # Or each change of the code would leave one behind. One that a container runs on stays:
+        # Docker refuses, and `remove` finds it later.
+        ask("image", "rm", before)
 
 
 def run(
