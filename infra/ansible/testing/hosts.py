@@ -36,8 +36,12 @@ POLL_S = 0.2
 MAX_HOSTS = 12
 _GROUPS = re.compile(r"([a-z][a-z0-9_]*(?:[+][a-z][a-z0-9_]*)*)=([0-9]{1,2})")
 _RUN = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
-# For systemd's mounts and its units' sandboxes, and for the firewall's rules.
-CAPABILITIES = ("--cap-add=SYS_ADMIN", "--cap-add=NET_ADMIN")
+# For systemd's mounts and its units' sandboxes, and for the firewall's rules. Docker's profile for
+# AppArmor, where there is that, forbids mounts to whom the capability allows them.
+RIGHTS = (
+    *("--cap-add=SYS_ADMIN", "--cap-add=NET_ADMIN"),
+    "--security-opt=apparmor=unconfined",
+)
 # PID 1 must write to its cgroups, which docker mounts read-only where there is only cgroup v2; with
 # v1 the mount has another type, and systemd writes to the writable unified hierarchy beside it.
 BOOT = """
@@ -149,7 +153,7 @@ def _make(run: str, wanted: list[tuple[str, tuple[str, ...]]]) -> Run:
     for name, _ in wanted:
         docker(
             *("run", "--detach", "--name", f"{prefix}-{name}", "--hostname", name),
-            *("--label", label, "--network", prefix, "--network-alias", name, *CAPABILITIES),
+            *("--label", label, "--network", prefix, "--network-alias", name, *RIGHTS),
             *("--tmpfs", "/run", "--tmpfs", "/tmp", "--stop-signal", "SIGRTMIN+3"),
             *(image.IMAGE, "sh", "-c", BOOT),
         )
