@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import subprocess
+import os
 import sys
 import tempfile
 import time
@@ -18,7 +19,9 @@ from benchmarks.contest.command import say
 from benchmarks.contest.results import Bench, Cell, Idle
 from benchmarks.contest.rounds import Depth
 from benchmarks.measurement import here
+from infra.lab import wiring
 from infra.lab.engines.local.ports import free_ports
+from infra.lab.errors import UsageError
 from week01_http_server.bench import contestants, idle
 from week01_http_server.bench.about import CONTEST
 from week01_http_server.bench.body import BODY
@@ -99,6 +102,8 @@ def _ready(server: Running) -> None:
 
 def run(quick: bool) -> Bench:
     """Measure everything. Raises LabError where a server fails, or a program is missing."""
+    if (name := wiring.chosen(os.environ)) != wiring.DEFAULT_ENGINE:
+        raise UsageError(f"this bench starts its servers by itself: leave ENGINE={name} away")
     environment, began = here(), time.monotonic()
     allow_descriptors(DESCRIPTORS)
     depth = QUICK if quick else FULL
