@@ -128,6 +128,8 @@ def images_are_pinned(model: Model, topology: Topology) -> None:
         if not image:
             raise Broken(f"{name}: {body['image']} has no tag")
         if body["image"].startswith(OURS):
+            if body.get("pull_policy") != "never":
+                raise Broken(f"{name}: somebody else's image of our name would be pulled")
             if tag != "local":
                 raise Broken(f"{name}: our image is built here, under the tag `local`, not {tag}")
         elif not re.fullmatch(r"\d+(\.\d+)+(-[a-z0-9.-]+)?", tag):
@@ -257,8 +259,10 @@ def standins_replace_upstreams_images(
         elif body["image"].startswith(OURS):
             if given:
                 raise Broken(f"{name}: is changed, though its image is ours")
-        elif given.keys() != {"image"} or given["image"] not in by_image:
+        elif given.keys() != {"image", "pull_policy"} or given["image"] not in by_image:
             raise Broken(f"{name}: no stand-in for {body['image']}, or more than one changes")
+        elif given["pull_policy"] != "never":
+            raise Broken(f"{name}: a stand-in would be pulled; it is made here or not at all")
         elif by_image[given["image"]].version != tag:
             raise Broken(f"{name}: {given['image']} stands for {body['image']}, another version")
         elif by_image[given["image"]].server not in image:
