@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import subprocess
-import os
 import sys
 import tempfile
 import time
