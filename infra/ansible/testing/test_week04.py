@@ -18,6 +18,7 @@ from infra.ansible.testing.docker import docker, usable
 from infra.ansible.testing.hosts import Host, Run, hosts
 from infra.ansible.testing.leftovers import there
 from infra.ansible.testing.playbooks import Played, play
+from infra.ansible.testing.tunnel import tunnel
 from infra.bootstrap import clone_root
 
 pytestmark = [pytest.mark.ansible, pytest.mark.timeout(1500)]
@@ -29,7 +30,7 @@ CHECK_TIMEOUT_S = 300.0
 EXPOSED_MOST = 2.0
 """Of 10, as `systemd-analyze security` counts; a unit without a sandbox has more than 9."""
 
-TARGET_CLAIMS = 8
+TARGET_CLAIMS = 10
 """Claims of week 4 that need no more than an address and a dsn, at least."""
 
 UNITS = {
@@ -109,17 +110,31 @@ def crash(host: Host, unit: str) -> None:
     on(host, "timeout", "50", "sh", "-c", again)
 
 
-def judged(week: Week) -> tuple[int, str]:
-    """How many claims held when they were measured at the front door; the rest of the words."""
+def judged(week: Week) -> tuple[set[str], str]:
+    """The claims that held when they were measured at the front door; what the command said.
+
+    One that did not is measured once more: the services' limits on waiting are their own, and a
+    machine that does much else exceeds them.
+    """
     address = week.made.host("db1").address
     dsn = f"postgresql://shortener:{week.password}@{address}/shortener"
+    with tunnel(address, PORT) as port:
+        words = ("--target", f"http://127.0.0.1:{port}", "--target-dsn", dsn)
+        said = check(*words)
+        failed = re.findall(r"^(w04\.\S+) (?:FAILED|BROKEN CHECK):", said, re.MULTILINE)
+        again = check(*words, *failed) if failed else ""
+    failed_again = re.findall(r"^(w04\.\S+) (?:FAILED|BROKEN CHECK):", again, re.MULTILINE)
+    assert not failed_again, f"{said}\n{again}"
+    held = set(re.findall(r"^(w04\.\S+) .*\bheld, no control", said, re.MULTILINE))
+    return held | set(failed), f"{said}\n{again}"
+
+
+def check(*words: str) -> str:
+    """What `lab week04 check` prints; AssertionError when it measured nothing."""
     done = subprocess.run(
-        [
-            *(str(Path(sys.executable).with_name("lab")), "week04", "check"),
-            *("--target", f"http://{address}:{PORT}", "--target-dsn", dsn),
-        ],
+        [str(Path(sys.executable).with_name("lab")), "week04", "check", *words],
         cwd=clone_root(),
-        env={k: v for k, v in os.environ.items() if k != "LAB_ENGINE"},
+        env={k: v for k, v in os.environ.items() if k != "LAB_ENGINE"} | {"COLUMNS": "200"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -127,8 +142,8 @@ def judged(week: Week) -> tuple[int, str]:
         check=False,
     )
     said = f"{done.stdout}\n{done.stderr}"
-    assert done.returncode == 0, said
-    return len(re.findall(r"\bheld\b", said)), said
+    assert done.returncode in (0, 1) and "claims held" in said, said
+    return said
 
 
 def test_three_machines_are_set_up_verified_measured_and_left_as_they_were(week: Week) -> None:
@@ -147,7 +162,7 @@ def test_three_machines_are_set_up_verified_measured_and_left_as_they_were(week:
 
     held, said = judged(week)
     print(said)
-    assert held >= TARGET_CLAIMS, said
+    assert len(held) >= TARGET_CLAIMS, said
 
     for name, units in UNITS.items():
         for unit in units:
