@@ -13,7 +13,6 @@ import tempfile
 from pathlib import Path
 
 from infra.images import docker
-from infra.lab.errors import LabError
 from infra.lab.servers.base import Progress
 
 IMAGE = "scaling-lab/standin-python:3.13"
@@ -74,6 +73,5 @@ def make(log: Path, report: Progress) -> None:
         docker.run(command(target, authorities), "mmdebstrap", log, report, os.environ)
         labels = (f"LABEL {docker.MADE_BY}", f"LABEL {docker.INPUTS_LABEL}={made_from}")
         changes = [word for change in (*_CHANGES, *labels) for word in ("--change", change)]
-        done = docker.ask("import", *changes, str(target), IMAGE)
-    if done.returncode != 0:
-        raise LabError(f"docker does not import {IMAGE}: {done.stderr.strip()}")
+        importing = ["docker", "import", *changes, str(target), IMAGE]
+        docker.run(importing, f"importing {IMAGE}", log, report, os.environ)

@@ -105,6 +105,24 @@ def test_the_base_is_made_anew_when_an_authority_changes(tmp_path: Path) -> None
     )
 
 
+def test_the_base_is_made_once_and_its_tar_goes_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[list[str]] = []
+    made_from = base.inputs(sorted(base.AUTHORITIES.glob("*.crt")))
+    monkeypatch.setattr(docker, "require", lambda program, package: None)
+    monkeypatch.setattr(docker, "run", lambda command, *_: ran.append(list(command)))
+    monkeypatch.setattr(docker, "image_label", lambda image, label: made_from)
+    base.make(tmp_path / "log", _unheard)
+    assert ran == []
+    monkeypatch.setattr(docker, "image_label", lambda image, label: "other")
+    base.make(tmp_path / "log", _unheard)
+    assert [command[:2] for command in ran][1:] == [["docker", "import"]]
+    assert ran[0][0] == "mmdebstrap" and ran[0][-1] == ran[1][-2]
+    assert f"LABEL {docker.INPUTS_LABEL}={made_from}" in ran[1]
+    assert not Path(ran[0][-1]).parent.exists()
+
+
 @pytest.mark.parametrize(
     ("said", "told"),
     [
