@@ -26,6 +26,7 @@ from infra.lab.topology import Topology
 from week04_shortener.clicks import clicklog, cursor
 
 PREFIX = "SHORTENER_"
+TRUSTED_PROXIES = f"{PREFIX}TRUSTED_PROXIES"
 CODE_KEY = "shortener_code_key"
 VISITOR_KEY = "shortener_visitor_key"
 PASSWORD = "shortener_password"
@@ -89,7 +90,7 @@ def settings(site: Site, replica: str) -> Mapping[str, str]:
         "SHORTENER_OPEN_MODE": "true",
         "SHORTENER_REPLICA": replica,
         "SHORTENER_ADMIN_HOST": site.bind_host,
-        "SHORTENER_TRUSTED_PROXIES": site.proxies,
+        TRUSTED_PROXIES: site.proxies,
     }
 
 
@@ -137,6 +138,7 @@ def replica(
         environment=lambda site: {**settings(site, name), **changed},
         settings_prefix=PREFIX,
         user_variables=("SERVER",),
+        proxies_setting=TRUSTED_PROXIES,
     )
 
 

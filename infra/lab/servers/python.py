@@ -32,6 +32,9 @@ class PythonProcess(Server):
         stop_timeout_s: a drain may take this long.
         settings_prefix: the user's variables that begin so are passed on.
         user_variables: others that are passed on, or only decide how the process is started.
+        proxies_setting: its variable that says which networks' proxies it believes. Claims ask a
+            service as its proxy would; where that has another address than theirs, an engine adds
+            theirs for an instance of claims.
         skewable: it takes its time from `infra.service.clock`, so a test may move its clock by
             `infra.lab.faults.clock.skew(server.clock_file(site), ...)`.
     """
@@ -43,6 +46,7 @@ class PythonProcess(Server):
     settings_prefix: str = ""
     user_variables: tuple[str, ...] = ()
     skewable: bool = False
+    proxies_setting: str = ""
 
     @property
     def kind(self) -> str:

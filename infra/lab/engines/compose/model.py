@@ -226,6 +226,9 @@ def _of_the_week(body: Model, server: Server, site: InsideSite, instance: Instan
     """What this instance changes of a service that the files have."""
     if isinstance(server, PythonProcess) and _is_ours(server):
         _read_here(body, instance)
+        if instance.owner is not None and server.proxies_setting:
+            believed = {server.proxies_setting: site.network}
+            body["environment"] = {**(body.get("environment") or {}), **believed}
         _as_the_user_says(body, server, site)
     if isinstance(server, Postgres) and instance.owner is not None:
         # A check may want more connections than the week does.

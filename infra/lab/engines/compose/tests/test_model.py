@@ -42,6 +42,7 @@ def api(name: str, port: int, word: str = "own") -> PythonProcess:
         },
         settings_prefix="APP_",
         user_variables=("SERVER",),
+        proxies_setting="APP_PROXIES",
     )
 
 
@@ -190,6 +191,13 @@ def test_an_instance_for_checks_asks_by_itself_and_has_room() -> None:
     services = of(week(), "77:1.5")["services"]
     assert not any("healthcheck" in body or "depends_on" in body for body in services.values())
     assert services["db"]["command"] == ["postgres", "-c", "work_mem=1MB"]
+
+
+def test_claims_may_ask_a_service_as_its_proxy_would() -> None:
+    own = of(week())["services"]["api"]["environment"]
+    of_claims = of(week(), "77:1.5")["services"]["api"]["environment"]
+    assert "APP_PROXIES" not in own
+    assert of_claims["APP_PROXIES"] == "172.31.9.0/24"
 
 
 def test_a_control_is_made_in_the_likeness_of_the_weeks_own() -> None:
