@@ -91,6 +91,7 @@ class Project:
 
     def _write(self, chosen: Mapping[str, Any]) -> Model:
         resolved, complete = self._models(chosen)
+        make_dir(self._site.root / "data")
         for name in model.volumes_of_ours(resolved, self._topology):
             make_dir(self._site.data_dir(name), self._settings.account)
         for name, text in model.nginx_files(self._topology, resolved, self._instance).items():
