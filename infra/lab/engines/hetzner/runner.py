@@ -8,10 +8,10 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import anyio
 import anyio.abc
@@ -50,38 +50,50 @@ class Runner:
         Cancelled, it interrupts the playbook and waits for its end. Raises LabError with host,
         task and the module's own words for a failure.
         """
-        make_dir(self.log.parent)
-        command = ["-i", str(self.inventory), str(playbook)]
-        command += ["-e", json.dumps(extra)] if extra else []
-        with self._opened_log() as log, _pipe() as (readable, writable):
-            begun_at = log.tell()
-            program = shutil.which("ansible-playbook", path=self.environ.get("PATH"))
-            if program is None:
-                raise LabError(
-                    "Ansible is not installed: `./lab --dev python -m infra.ansible.environment`"
-                )
-            process = await anyio.open_process(
-                [program, *command],
-                stdin=subprocess.DEVNULL,  # it must not ask questions
-                stdout=log,
-                stderr=log,
-                env={**self.environ, **_callback(writable)},
-                start_new_session=True,
-                pass_fds=[writable],
+        program = shutil.which("ansible-playbook", path=self.environ.get("PATH"))
+        if program is None:
+            raise LabError(
+                "Ansible is not installed: `./lab --dev python -m infra.ansible.environment`"
             )
-            os.close(writable)
+        make_dir(self.log.parent)
+        command = [program, "-i", str(self.inventory), str(playbook)]
+        command += ["-e", json.dumps(extra)] if extra else []
+        with self._opened_log() as log:
+            begun_at = log.tell()
+            course, status = await self._follow(command, log, tell)
+        self._judge(playbook, course, status, begun_at)
+        return course
+
+    async def _follow(
+        self, command: Sequence[str], log: BinaryIO, tell: Callable[[str], None]
+    ) -> tuple[Course, int]:
+        """Run the command with its output in `log`; what it told, and its exit status."""
+        readable, writable = os.pipe()
+        os.set_blocking(readable, False)
+        try:
             try:
-                course = await _follow(readable, tell)
-                status = await process.wait()
+                process = await anyio.open_process(
+                    command,
+                    stdin=subprocess.DEVNULL,  # it must not ask questions
+                    stdout=log,
+                    stderr=log,
+                    env={**self.environ, **_callback(writable)},
+                    start_new_session=True,
+                    pass_fds=[writable],
+                )
+            finally:
+                os.close(writable)  # so that its end is the end of the pipe
+            try:
+                return await _read(readable, tell), await process.wait()
             except BaseException:
                 with anyio.CancelScope(shield=True):
                     await _end(process)
                 raise
-        self._judge(playbook, course, status, begun_at)
-        return course
+        finally:
+            os.close(readable)
 
     @contextlib.contextmanager
-    def _opened_log(self) -> Any:
+    def _opened_log(self) -> Iterator[BinaryIO]:
         is_large = self.log.exists() and self.log.stat().st_size > LOG_MAX_BYTES
         with self.log.open("wb" if is_large else "ab") as log:
             self.log.chmod(0o600)  # what modules print may be private
@@ -89,9 +101,10 @@ class Runner:
             yield log
 
     def _judge(self, playbook: Path, course: Course, status: int, begun_at: int) -> None:
-        """Raises LabError unless the playbook did something and nothing of it failed."""
-        if course.failures:
-            raise LabError(f"{course.failures[0]} (whole log: {self.log})")
+        """Raises LabError unless the playbook did something and went well."""
+        if status != 0 and course.failures:
+            # The last: a rescue may have answered an earlier one, and said what it means.
+            raise LabError(f"{course.failures[-1]} (whole log: {self.log})")
         if status != 0:
             with self.log.open("rb") as log:
                 log.seek(max(begun_at, self.log.stat().st_size - TAIL_BYTES))
@@ -111,19 +124,7 @@ def _callback(descriptor: int) -> dict[str, str]:
     }
 
 
-@contextlib.contextmanager
-def _pipe() -> Any:
-    readable, writable = os.pipe()
-    os.set_blocking(readable, False)
-    try:
-        yield readable, writable
-    finally:
-        os.close(readable)
-        with contextlib.suppress(OSError):  # closed as soon as the child had it
-            os.close(writable)
-
-
-async def _follow(readable: int, tell: Callable[[str], None]) -> Course:
+async def _read(readable: int, tell: Callable[[str], None]) -> Course:
     """Read events until nobody is left to write any."""
     course = Course()
     partial = b""

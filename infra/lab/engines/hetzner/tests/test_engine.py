@@ -171,6 +171,15 @@ def test_a_failed_task_is_one_line_and_the_log_has_the_rest(stage: Stage) -> Non
     assert log.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_failure_that_the_playbook_answers_itself_is_none(stage: Stage) -> None:
+    failed = {"event": "failed", "host": "app1", "name": "Try", "text": "not ready"}
+    stage.tells("site.yml", failed, OK)
+    stage.do("up")
+    stage.tells("site.yml", failed, {**failed, "text": "took the release back"}, status=2)
+    with pytest.raises(LabError, match=r"^app1: Try: took the release back \(whole log"):
+        stage.do("up")
+
+
 def test_a_playbook_that_cannot_begin_is_explained(stage: Stage) -> None:
     said = "[ERROR]: Attempting to decrypt but no vault secrets found."
     stage.tells("site.yml", status=4, print=said)
