@@ -76,8 +76,8 @@ def test_a_machine_is_set_up_verified_and_left_as_it_was(made: Run) -> None:
 
     assert asked(host, 8080) == 200
     # The firewall drops what is not public, also where somebody listens on all addresses.
-    listening = "import http.server; http.server.test(port=9999)"
-    on(host, "systemd-run", "--quiet", "--unit=open", "python3", "-c", listening)
+    listening = ("python3", "-m", "http.server", "--directory", "/srv", "9999")
+    on(host, "systemd-run", "--quiet", "--unit=open", *listening)
     wait = "until exec 3<>/dev/tcp/127.0.0.1/9999; do sleep 0.1; done 2>/dev/null"
     on(host, "timeout", "20", "bash", "-c", wait)
     with pytest.raises((TimeoutError, urllib.error.URLError)):

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 POLL_S = 0.02
 WORKING = b"nginx: worker process"
 
