@@ -56,6 +56,11 @@ class Services:
         self._seen_at = asked
         return self._seen
 
+    def look_at(self, service: str) -> Container | None:
+        """The container of one service, as it is now: quicker than `look`."""
+        found = docker.inspect([self.container_name(service)])
+        return containers.parse(found[0]) if found else None
+
     async def _recent(self, after: float) -> dict[str, Container]:
         """The same, from later than `after` and not long ago: many wait, and Docker is asked once
         for all."""

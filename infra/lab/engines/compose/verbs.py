@@ -63,11 +63,10 @@ class Verbs:
         server = self._topology.server(name)
         if server.one_shot:
             raise UsageError(f"{name} runs once and ends: there is nothing to {verb}")
-        there = await anyio.to_thread.run_sync(self._services.look)
         week = self._topology.week
-        if not there:
+        container = await anyio.to_thread.run_sync(self._services.look_at, name)
+        if container is None:
             raise LabError(f"{week} is not up: `make {week} up`")
-        container = there.get(name)
-        if container is None or not container.lives:
+        if not container.lives:
             raise LabError(f"{name} is not running: `make {week} start SERVICE={name}`")
         return container
