@@ -28,6 +28,7 @@ NOISE = (
     "file /var/cache/debconf/",
     "file /var/cache/ldconfig",
     "file /var/lib/systemd/deb-systemd-",
+    "file /var/lib/ucf/",
     "file /var/lib/systemd/timers",
     "file /var/log/apt",
     "file /var/log/dpkg.log",
