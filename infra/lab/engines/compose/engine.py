@@ -79,7 +79,7 @@ class ComposeEngine:
                 with uninterrupted():
                     if was_up:
                         await self._services.stop_all(started, silent)
-                    else:
+                    elif self._project.is_there():
                         report(Event("", "stopping what was started"))
                         await self._close(silent)
                 raise

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from infra.lab.engines.compose import docker
 from infra.lab.engines.compose.containers import PROJECT_LABEL
-from infra.lab.engines.compose.model import LABEL_OWNER
+from infra.lab.engines.compose.parts import LABEL_OWNER
 from infra.lab.errors import LabError
 from infra.lab.owner import Owner
 

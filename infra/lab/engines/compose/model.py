@@ -11,57 +11,21 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection
 
-from infra.lab.engines.compose.inside import DATA, InsideSite, inside
-from infra.lab.errors import LabError
-from infra.lab.faults.server import FaultProxy
+from infra.lab.engines.compose import likeness
+from infra.lab.engines.compose.inside import InsideSite, inside
+from infra.lab.engines.compose.parts import Instance, Model, bind, escaped, escaped_map, is_ours
 from infra.lab.servers.base import Server
 from infra.lab.servers.nginx import Nginx
 from infra.lab.servers.postgres import Postgres
 from infra.lab.servers.python import PythonProcess
-from infra.lab.site import HOST, Site
+from infra.lab.site import Site
 from infra.lab.topology import Topology
 
-Model = dict[str, Any]
-"""As `docker compose config --format json` prints it."""
-
 LABEL_HASH = "scaling-lab.configuration"
-LABEL_OWNER = "scaling-lab.owner"
-NETWORK = "lab"
 CHECKS_TAG = "checks"
 """Of a week's image that holds the controls' parts, too; `infra.images.offline` names it so."""
-
-NGINX_CONFIG = "/etc/lab/nginx.conf"
-TEMPORARY = "/tmp"
-NGINX_HOME = f"{TEMPORARY}/nginx"
-_OF_THE_FILE = ("container_name", "depends_on", "healthcheck", "hostname", "profiles")
-"""What a service in the likeness of another does not take from it."""
-
-
-@dataclass(frozen=True)
-class Instance:
-    """What is particular to one instance.
-
-    Attributes:
-        project: the compose project's name.
-        site: as this machine sees it.
-        user: `uid:gid` that this machine's user reads files of.
-        owner: process that it ends with (tests, checks); None for a person's.
-    """
-
-    project: str
-    topology: Topology
-    site: Site
-    user: str
-    owner: str | None
-
-    @property
-    def labels(self) -> dict[str, str]:
-        return {LABEL_OWNER: self.owner} if self.owner is not None else {}
 
 
 def addresses(resolved: Model, site: Site) -> dict[str, str]:
@@ -93,14 +57,14 @@ def complete(resolved: Model, instance: Instance) -> Model:
     model["name"] = instance.project
     site = _inside(model, instance)
     services = model["services"]
-    likeness = _likeness(services, instance.topology)
+    models = likeness.models(services, instance.topology)
     wanted: Model = {}
     for server in instance.topology.servers:
         if server.name in services:
             body = services[server.name]
             _of_the_week(body, server, site, instance)
         else:
-            body = _in_the_likeness(likeness, server, site, instance)
+            body = likeness.made_like(models, server, site, instance)
         if instance.owner is not None:
             # A check on two cores: the engine asks each service itself, and starts in order.
             for part in ("healthcheck", "depends_on"):
@@ -120,6 +84,17 @@ def complete(resolved: Model, instance: Instance) -> Model:
     model["services"] = wanted
     _own_names(model, instance)
     return model
+
+
+def _with_checks(bodies: Collection[Model]) -> None:
+    """The image that is built here also holds what the controls are made of."""
+    images = {body["image"] for body in bodies if "build" in body}
+    for body in bodies:
+        if "build" in body:
+            build = body["build"]
+            build["args"] = {**(build.get("args") or {}), "CHECKS": "1"}
+        if body["image"] in images:
+            body["image"] = f"{str(body['image']).rpartition(':')[0]}:{CHECKS_TAG}"
 
 
 def extra(resolved: Model, topology: Topology) -> list[str]:
@@ -167,14 +142,9 @@ def nginx_files(topology: Topology, resolved: Model, instance: Instance) -> dict
     }
 
 
-def nginx_file(site: Site, name: str) -> Path:
-    """Where that configuration lies on this machine."""
-    return site.run_dir(name) / "nginx.conf"
-
-
 def volumes_of_ours(resolved: Model, topology: Topology) -> list[str]:
     """Named volumes of the week's own processes, which this machine's user reads too."""
-    ours = {server.name for server in topology.servers if _is_ours(server)}
+    ours = {server.name for server in topology.servers if is_ours(server)}
     found = [
         str(mount["source"])
         for name, body in resolved["services"].items()
@@ -183,21 +153,6 @@ def volumes_of_ours(resolved: Model, topology: Topology) -> list[str]:
         if mount["type"] == "volume"
     ]
     return list(dict.fromkeys(found))
-
-
-def _is_ours(server: Server) -> bool:
-    return isinstance(server, PythonProcess) and not isinstance(server, FaultProxy)
-
-
-def _with_checks(bodies: Collection[Model]) -> None:
-    """The image that is built here also holds what the controls are made of."""
-    images = {body["image"] for body in bodies if "build" in body}
-    for body in bodies:
-        if "build" in body:
-            build = body["build"]
-            build["args"] = {**(build.get("args") or {}), "CHECKS": "1"}
-        if body["image"] in images:
-            body["image"] = f"{str(body['image']).rpartition(':')[0]}:{CHECKS_TAG}"
 
 
 def _inside(model: Model, instance: Instance) -> InsideSite:
@@ -224,7 +179,7 @@ def _network(model: Model) -> str:
 
 def _of_the_week(body: Model, server: Server, site: InsideSite, instance: Instance) -> None:
     """What this instance changes of a service that the files have."""
-    if isinstance(server, PythonProcess) and _is_ours(server):
+    if isinstance(server, PythonProcess) and is_ours(server):
         _read_here(body, instance)
         if instance.owner is not None and server.proxies_setting:
             believed = {server.proxies_setting: site.network}
@@ -235,7 +190,7 @@ def _of_the_week(body: Model, server: Server, site: InsideSite, instance: Instan
         options = [word for name, value in server.settings.items() for word in (name, value)]
         pairs = zip(options[::2], options[1::2], strict=True)
         settings = [word for name, value in pairs for word in ("-c", f"{name}={value}")]
-        body["command"] = _escaped(["postgres", *settings])
+        body["command"] = escaped(["postgres", *settings])
 
 
 def _read_here(body: Model, instance: Instance) -> None:
@@ -243,7 +198,7 @@ def _read_here(body: Model, instance: Instance) -> None:
     mounts = body.get("volumes") or []
     body["user"] = instance.user
     body["volumes"] = [
-        _bind(instance.site.data_dir(str(mount["source"])), str(mount["target"]))
+        bind(instance.site.data_dir(str(mount["source"])), str(mount["target"]))
         if mount["type"] == "volume"
         else mount
         for mount in mounts
@@ -254,90 +209,9 @@ def _as_the_user_says(body: Model, server: PythonProcess, site: InsideSite) -> N
     """`SHORTENER_CACHE_TTL_S=5` and `SERVER=uvicorn`, as on every engine."""
     given = dict(server.user_settings())
     if any(name in given for name in server.user_variables):
-        body["command"] = _escaped(server.arguments(site))
+        body["command"] = escaped(server.arguments(site))
     if given:
-        body["environment"] = {**(body.get("environment") or {}), **_escaped_map(given)}
-
-
-# ---- Services in the likeness of the week's own
-
-
-def _likeness(services: Mapping[str, Any], topology: Topology) -> dict[type, Model]:
-    """The first service of each kind that the files have."""
-    found: dict[type, Model] = {}
-    for server in topology.servers:
-        body = services.get(server.name)
-        if body is None or server.one_shot:
-            continue
-        if _is_ours(server):
-            found.setdefault(PythonProcess, copy.deepcopy(body))
-        elif isinstance(server, Nginx):
-            found.setdefault(Nginx, copy.deepcopy(body))
-    return found
-
-
-def _in_the_likeness(
-    likeness: Mapping[type, Model], server: Server, site: InsideSite, instance: Instance
-) -> Model:
-    kind = Nginx if isinstance(server, Nginx) else PythonProcess
-    model = likeness.get(kind)
-    if model is None or not (_is_ours(server) or isinstance(server, Nginx)):
-        raise LabError(
-            f"{instance.topology.week}: its compose.yaml has no service {server.name!r}, and there "
-            f"is none that it could be made like: add it there"
-        )
-    body: Model = {name: part for name, part in model.items() if name not in _OF_THE_FILE}
-    body = copy.deepcopy(body)
-    body["networks"] = {name: None for name in body.get("networks") or {NETWORK: None}}
-    body["ports"] = [_port(instance.site.ports[name]) for name in server.port_offsets]
-    if isinstance(server, Nginx):
-        _front(body, server, site, instance)
-    elif isinstance(server, PythonProcess):
-        _process(body, server, site, instance)
-    return body
-
-
-def _process(body: Model, server: PythonProcess, site: InsideSite, instance: Instance) -> None:
-    told = {**server.environment(site), **server.user_settings()}
-    body["command"] = _escaped(server.arguments(site))
-    body["environment"] = _escaped_map({"PYTHONUNBUFFERED": "1", **told})
-    body["user"] = instance.user
-    body["volumes"] = [_bind(instance.site.root / "data", str(DATA))]
-    body["stop_grace_period"] = f"{server.stop_timeout_s}s"
-
-
-def _front(body: Model, server: Nginx, site: InsideSite, instance: Instance) -> None:
-    """nginx as the local engine runs it, but for its folder: a file system in memory."""
-    start = f"mkdir -p {NGINX_HOME}/temp && exec nginx -p {NGINX_HOME} -c {NGINX_CONFIG} -e stderr"
-    body["entrypoint"] = ["/bin/sh", "-c", start]
-    body["command"] = []
-    body["environment"] = {}
-    body["tmpfs"] = list(dict.fromkeys([*(body.get("tmpfs") or ()), TEMPORARY]))
-    body["volumes"] = [
-        _bind(nginx_file(instance.site, server.name), NGINX_CONFIG, read_only=True),
-        _bind(instance.site.clone / server.config, str(site.clone / server.config), read_only=True),
-    ]
-
-
-def _port(number: int) -> Model:
-    return {
-        "mode": "ingress",
-        "host_ip": HOST,
-        "target": number,
-        "published": str(number),
-        "protocol": "tcp",
-    }
-
-
-def _bind(source: Path, target: str, *, read_only: bool = False) -> Model:
-    # create_host_path would make what is missing, as root: let Docker refuse it.
-    mount: Model = {
-        "type": "bind",
-        "source": _dollars(str(source)),
-        "target": target,
-        "bind": {"create_host_path": False},
-    }
-    return {**mount, "read_only": True} if read_only else mount
+        body["environment"] = {**(body.get("environment") or {}), **escaped_map(given)}
 
 
 # ---- Names
@@ -369,16 +243,3 @@ def _named(body: Model | None, name: str, instance: Instance) -> Model:
     if instance.labels:
         named["labels"] = {**(named.get("labels") or {}), **instance.labels}
     return named
-
-
-def _escaped(words: Iterable[str]) -> list[str]:
-    """Compose reads `$` as the beginning of a variable, in the model too."""
-    return [_dollars(word) for word in words]
-
-
-def _escaped_map(settings: Mapping[str, str]) -> dict[str, str]:
-    return {name: _dollars(value) for name, value in settings.items()}
-
-
-def _dollars(text: str) -> str:
-    return text.replace("$", "$$")

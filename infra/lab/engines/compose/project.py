@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from infra.lab.engines.base import Event, Report
-from infra.lab.engines.compose import docker, messages, model, networks
+from infra.lab.engines.compose import docker, likeness, messages, model, networks
 from infra.lab.engines.compose.containers import PROJECT_LABEL
-from infra.lab.engines.compose.model import Instance, Model
+from infra.lab.engines.compose.parts import Instance, Model
 from infra.lab.errors import LabError
 from infra.lab.site import Account, Site, link_to, make_dir
 from infra.lab.topology import Topology, port_variable
@@ -95,7 +95,7 @@ class Project:
         for name in model.volumes_of_ours(resolved, self._topology):
             make_dir(self._site.data_dir(name), self._settings.account)
         for name, text in model.nginx_files(self._topology, resolved, self._instance).items():
-            file = model.nginx_file(self._site, name)
+            file = likeness.nginx_file(self._site, name)
             make_dir(file.parent)
             file.write_text(text)
         (self._settings.root / "engine.json").write_text(json.dumps(chosen) + "\n")
@@ -235,6 +235,10 @@ class Project:
     def container_ids(self) -> list[str]:
         """All containers of the project, running or not."""
         return _ids(self.name, "container", "ls", "--all")
+
+    def is_there(self) -> bool:
+        """Whether it has containers or a network."""
+        return bool(self.container_ids() or _ids(self.name, "network", "ls"))
 
     async def remove_containers(self) -> None:
         """And the network; the named volumes stay."""

@@ -19,7 +19,7 @@ from infra.lab.engines.base import State
 from infra.lab.engines.compose import docker, leftovers
 from infra.lab.engines.compose.containers import PROJECT_LABEL
 from infra.lab.engines.compose.engine import ComposeEngine
-from infra.lab.engines.compose.model import LABEL_OWNER
+from infra.lab.engines.compose.parts import LABEL_OWNER
 from infra.lab.engines.compose.tests.conftest import DIRECT, PROJECT, THROUGH, engine_of
 from infra.lab.errors import LabError
 

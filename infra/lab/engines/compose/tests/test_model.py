@@ -12,7 +12,8 @@ import pytest
 
 from infra.lab.engines.compose import model
 from infra.lab.engines.compose.inside import ComposeSite
-from infra.lab.engines.compose.model import Instance, complete
+from infra.lab.engines.compose.model import complete
+from infra.lab.engines.compose.parts import LABEL_OWNER, Instance
 from infra.lab.errors import LabError
 from infra.lab.faults import questions
 from infra.lab.faults.server import ProxiedLink, fault_proxy
@@ -176,14 +177,14 @@ def test_names_and_addresses_are_the_instances_own() -> None:
     assert found["name"] == "week97-abc"
     assert found["volumes"]["db"] == {
         "name": "week97-abc_db",
-        "labels": {model.LABEL_OWNER: "77:1.5"},
+        "labels": {LABEL_OWNER: "77:1.5"},
     }
     network = found["networks"]["lab"]
     assert network["name"] == "week97-abc_lab"
     # What Docker chooses never meets what the files give: 172.31.9.10 stays free.
     [pool] = network["ipam"]["config"]
     assert pool == {"subnet": "172.31.9.0/24", "ip_range": "172.31.9.128/25"}
-    labels = [body["labels"].get(model.LABEL_OWNER) for body in found["services"].values()]
+    labels = [body["labels"].get(LABEL_OWNER) for body in found["services"].values()]
     assert set(labels) == {"77:1.5"}
 
 
