@@ -40,6 +40,7 @@ REQUESTS = (
     Request(path="/slow?s=0.3"),
     Request(method="POST", path="/length", body=b"x" * 500),
 )
+REPEATABLE = tuple(request for request in REQUESTS if request.may_repeat)
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,12 @@ async def under_load(
 ) -> tuple[Result, T]:
     """What clients saw of `work`, and a second before and after it."""
     stop = asyncio.Event()
-    # What nginx closes while it reloads, an idle connection of a client, is asked again as the
-    # standard has it (RFC 9112, section 9.3.1); with a connection for each request nothing is.
-    retries = 1 if keep_alive else 0
+    # nginx closes idle connections of clients when it reloads, perhaps just as one sends its next
+    # request. The standard has a client ask again then, but for a POST (RFC 9112, section 9.3.1).
+    retries, requests = (1, REPEATABLE) if keep_alive else (0, REQUESTS)
     plan = Plan(rate_per_s=RATE_PER_S, seconds=MOST_S, keep_alive=keep_alive, retries=retries)
     asked = asyncio.create_task(
-        run(deployed.target, lambda number: REQUESTS[number % len(REQUESTS)], plan, stop=stop)
+        run(deployed.target, lambda number: requests[number % len(requests)], plan, stop=stop)
     )
     try:
         await asyncio.sleep(ALONE_S)
