@@ -8,8 +8,8 @@ MAKEFLAGS += --no-print-directory
 
 WEEKS := $(sort $(foreach file,$(wildcard week[0-9][0-9]_*/lab.py),$(firstword $(subst _, ,$(file)))))
 VERBS := up down status logs run check bench test starter clean kill crash pause resume stop start fault
-OTHERS := help doctor test test-compose lint lock publish footprint
-SETTINGS := ENGINE OFFLINE SUBNET INVENTORY PORT PORT_% SERVER SERVICE FAULTS FOLLOW DEEP SEED YES TARGET TARGET_DSN ARGS UPGRADE LAB_%
+OTHERS := help doctor test test-compose test-ansible lint lint-ansible lock publish footprint hetzner-up hetzner-down
+SETTINGS := ENGINE OFFLINE SUBNET INVENTORY PORT PORT_% SERVER SERVICE FAULTS FOLLOW DEEP SEED YES TARGET TARGET_DSN ARGS UPGRADE WEEK LAB_%
 
 # ---- The words are judged before anything runs: $(error) ends make at once, with status 2.
 week := $(filter week%,$(MAKECMDGOALS))
@@ -72,7 +72,7 @@ help: ## this list
 	    printf '  %-8s %s\n' "$${file%%_*}" "$${title:-$${file%/lab.py}}"; \
 	done
 	@sed -n 's/^#|2 \{0,1\}//p' Makefile
-	@sed -n 's/^\([a-z-]*\):.*## /make \1|/p' Makefile | awk -F'|' '{printf "  %-17s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /make \1|/p' Makefile | awk -F'|' '{printf "  %-18s %s\n", $$1, $$2}'
 
 doctor: ## what this machine can run, and what is missing for the rest
 	@"$(LAB_COMMAND)" doctor
@@ -83,11 +83,18 @@ test: ## all unit and integration tests (ARGS="-k words" for some of them)
 test-compose: ## the tests that bring containers up; each says why where there is no Docker
 	@"$(LAB_COMMAND)" --dev pytest -m compose $(ARGS)
 
+test-ansible: ## the tests that run playbooks, most of them on containers that boot systemd
+	@"$(LAB_COMMAND)" --dev pytest -m ansible $(ARGS)
+
 lint: ## ruff, mypy and the import rules
 	@"$(LAB_COMMAND)" --dev ruff check .
 	@"$(LAB_COMMAND)" --dev ruff format --check .
 	@"$(LAB_COMMAND)" --dev mypy
 	@"$(LAB_COMMAND)" --dev lint-imports
+
+lint-ansible: ## ansible-lint, profile production, over all playbooks and roles
+	@"$(LAB_COMMAND)" --dev python -m infra.ansible.environment ansible-lint --offline \
+	    infra/ansible infra/lab/engines/hetzner/playbooks $(wildcard week[0-9][0-9]_*/ansible) $(ARGS)
 
 lock: ## pin again what pyproject.toml asks for (UPGRADE=1: to the newest versions)
 	@"$(LAB_COMMAND)" --dev python -m infra.locks $(if $(call on,UPGRADE),--upgrade)
@@ -98,6 +105,12 @@ publish: ## make the last deep check the published one: results, report, README 
 
 footprint: ## measure minutes and memory of each week in fresh clones, for the README
 	@"$(LAB_COMMAND)" --dev python -m benchmarks.footprint $(ARGS)
+
+hetzner-up: ## WEEK=weekNN: its servers, with their price; YES=1 makes them
+	@"$(LAB_COMMAND)" --dev python -m infra.ansible.hetzner up $(if $(WEEK),--week $(WEEK)) $(if $(call on,YES),--yes)
+
+hetzner-down: ## what of them there is; YES=1 removes it
+	@"$(LAB_COMMAND)" --dev python -m infra.ansible.hetzner down $(if $(WEEK),--week $(WEEK)) $(if $(call on,YES),--yes)
 endif
 
 #|1 make weekNN VERB       one week, one verb; make weekNN alone means up
