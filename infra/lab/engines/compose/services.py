@@ -25,6 +25,9 @@ LAST_LINES = "50"
 STARTS_AT_ONCE = max(4, 2 * (os.cpu_count() or 1))
 """A container costs its machine more than a process: forty at once would each take a minute."""
 
+READY_FACTOR = 2
+"""A container starts later than a process, and gets no more processor than its limit."""
+
 LOST = (State.STOPPED, State.FAILED)
 
 
@@ -110,7 +113,8 @@ class Services:
             fresh: we started it, so it must not end; else a restart policy may be at work.
         """
         began = time.monotonic()
-        deadline = began + server.ready_timeout_s
+        timeout_s = READY_FACTOR * server.ready_timeout_s
+        deadline = began + timeout_s
         while True:
             reason = "still at work" if server.one_shot else await self._unready(server)
             if not reason:
@@ -129,7 +133,7 @@ class Services:
                 )
             if time.monotonic() > deadline:
                 raise LabError(
-                    f"{server.name} is not ready after {server.ready_timeout_s:g} s ({reason}): "
+                    f"{server.name} is not ready after {timeout_s:g} s ({reason}): "
                     f"{self._log_command(server.name)} tells more"
                 )
             report(Event(server.name, f"starting: {reason}"))

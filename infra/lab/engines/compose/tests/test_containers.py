@@ -100,6 +100,34 @@ def test_pythons_version_is_its_own_and_not_the_images_tag() -> None:
     assert containers.version_of(ours, parse(inspected(Config={**config, "Env": []}))) == ""
 
 
+@pytest.mark.parametrize(
+    ("line", "folder", "used", "droppable"),
+    [
+        ("4:memory:/docker/e80", "memory/docker/e80", "memory.usage_in_bytes", "total_inactive_"),
+        ("0::/system.slice/e80", "system.slice/e80", "memory.current", "inactive_"),
+    ],
+)
+def test_memory_by_the_control_group(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    folder: str,
+    used: str,
+    droppable: str,
+) -> None:
+    monkeypatch.setattr(containers, "NAMESPACE_DIR", tmp_path)
+    monkeypatch.setattr(containers, "GROUPS_DIR", tmp_path / "groups")
+    container = parse(inspected(State={**inspected()["State"], "Pid": 77}))
+    assert containers.charged_bytes(container) is None
+    (tmp_path / "77").mkdir()
+    (tmp_path / "77" / "cgroup").write_text(f"3:cpu:/docker/e80\n{line}\n")
+    group = tmp_path / "groups" / folder
+    group.mkdir(parents=True)
+    (group / used).write_text("5000\n")
+    (group / "memory.stat").write_text(f"cache 9\n{droppable}file 2000\n")
+    assert containers.charged_bytes(container) == 3000
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 def test_a_number_that_docker_tells_is_believed_of_its_own_container_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
