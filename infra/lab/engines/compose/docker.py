@@ -32,12 +32,26 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def ask(what: str, *words: str | Path, env: Mapping[str, str] | None = None) -> str:
     """What `docker WORDS` prints. Raises LabError in one line; `what` was to be done."""
+    done = _run(what, words, env)
+    if done.returncode != 0:
+        raise messages.explain(what, done.stderr or done.stdout)
+    return done.stdout
+
+
+def _run(
+    what: str,
+    words: Sequence[str | Path],
+    env: Mapping[str, str] | None = None,
+    stderr: int = subprocess.PIPE,
+) -> subprocess.CompletedProcess[str]:
+    """`docker WORDS` to its end, whatever came of it. Raises LabError without Docker or an end."""
     try:
-        done = subprocess.run(
+        return subprocess.run(
             ["docker", *words],
             env=environment(env),
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             errors="replace",
             timeout=ASK_TIMEOUT_S,
@@ -50,9 +64,6 @@ def ask(what: str, *words: str | Path, env: Mapping[str, str] | None = None) -> 
         raise LabError(
             f"{what}: Docker did not answer within {ASK_TIMEOUT_S:.0f} s: see its own log"
         ) from error
-    if done.returncode != 0:
-        raise messages.explain(what, done.stderr or done.stdout)
-    return done.stdout
 
 
 def ask_json(what: str, *words: str | Path, env: Mapping[str, str] | None = None) -> Any:
@@ -68,25 +79,11 @@ def inspect(names: Sequence[str]) -> list[dict[str, Any]]:
     """What Docker knows of these containers; those that it does not have are left out."""
     if not names:
         return []
-    try:
-        done = subprocess.run(
-            ["docker", "container", "inspect", *names],
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=ASK_TIMEOUT_S,
-            start_new_session=True,
-            check=False,
-        )
-    except FileNotFoundError as error:
-        raise MissingServerError(messages.NO_DOCKER) from error
-    except subprocess.TimeoutExpired as error:
-        raise LabError("Docker does not answer: see its own log") from error
+    what = "asking for the containers"
+    done = _run(what, ["container", "inspect", *names])
     missing = [line for line in done.stderr.splitlines() if "No such container" in line]
     if done.returncode != 0 and not missing:
-        raise messages.explain("asking for the containers", done.stderr)
+        raise messages.explain(what, done.stderr)
     found: list[dict[str, Any]] = json.loads(done.stdout or "[]")
     return found
 
@@ -139,24 +136,10 @@ async def follow(
 
 def logs(container: str, *options: str) -> str:
     """All that a container wrote, each line behind its time. Raises LabError."""
-    try:
-        done = subprocess.run(
-            ["docker", "logs", "--timestamps", *options, container],
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=ASK_TIMEOUT_S,
-            check=False,
-        )
-    except FileNotFoundError as error:
-        raise MissingServerError(messages.NO_DOCKER) from error
-    except subprocess.TimeoutExpired as error:
-        raise LabError(f"Docker did not give the log of {container} in time") from error
+    what = f"reading the log of {container}"
+    done = _run(what, ["logs", "--timestamps", *options, container], stderr=subprocess.STDOUT)
     if done.returncode != 0:
-        raise messages.explain(f"reading the log of {container}", done.stdout)
+        raise messages.explain(what, done.stdout)
     return done.stdout
 
 
