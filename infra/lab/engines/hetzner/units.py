@@ -103,14 +103,15 @@ def _status(server: Server, unit: Unit, ports: Mapping[str, int]) -> ServiceStat
     since_us = _number(unit.properties.get("ActiveEnterTimestampMonotonic"))
     state = unit.state
     runs = state in (State.RUNNING, State.PAUSED)
-    # Only the front door is open to us; of the others it is good to know where they are.
-    where = unit.address if ports.get(server.name) and server.port == 0 else unit.host
-    port = ports.get(server.name)
+    # Only the front door is open to us. Of the others it is good to know where they are; their
+    # ports are the host's own affair (PostgreSQL's is 5432 there).
+    is_front = server.port == 0
+    address = f"{unit.address}:{ports[server.name]}" if is_front else unit.host
     return ServiceStatus(
         name=server.name,
         kind=server.kind,
         state=state,
-        address=f"{where}:{port}" if port else where,
+        address=address,
         pid=pid,
         memory_bytes=_number(unit.properties.get("MemoryCurrent")) if runs else None,
         uptime_s=max(0.0, unit.host_uptime_s - since_us / 1e6) if runs and since_us else None,

@@ -83,7 +83,7 @@ def test_status_has_a_row_for_each_service_in_the_weeks_order() -> None:
     assert api.memory_bytes == 30 * 2**20 and api.restarts == 2
     assert api.uptime_s == pytest.approx(100.0)
     assert (worker.name, worker.state, worker.pid) == ("worker", State.STOPPED, None)
-    assert (cache.name, cache.state, cache.address) == ("cache", State.PAUSED, "app1:9802")
+    assert (cache.name, cache.state, cache.address) == ("cache", State.PAUSED, "app1")
     assert cache.memory_bytes is None
 
 
