@@ -13,7 +13,7 @@ from benchmarks.client.histogram import Distribution, Histogram, merged
 from benchmarks.client.operations import Ended, Observer
 from benchmarks.client.outages import Outage
 from benchmarks.client.outcomes import Outcome
-from benchmarks.client.plan import Plan, Target, parse_target
+from benchmarks.client.plan import Plan, Target, named_target, parse_target
 from benchmarks.client.process import run, run_in_loop
 from benchmarks.client.recorder import Progress
 from benchmarks.client.requests import Answer, Check, Request, Source, always, in_turn
@@ -38,6 +38,7 @@ __all__ = [
     "always",
     "in_turn",
     "merged",
+    "named_target",
     "parse_target",
     "run",
     "run_in_loop",

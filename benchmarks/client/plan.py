@@ -134,3 +134,15 @@ def parse_target(url: str, allowed_hosts: Collection[str] = ()) -> tuple[Target,
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     shown = f"[{host}]" if ":" in host else host
     return Target(str(address), port, f"{shown}:{port}"), path
+
+
+def named_target(url: str) -> Target:
+    """The target of an address that the user named as one of their own, such as TARGET.
+
+    Raises UsageError as `parse_target` does, but for the host.
+    """
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None  # told of below
+    return parse_target(url, (host,) if host else ())[0]

@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.client import Distribution, Histogram, Plan, Request, merged, parse_target
+from benchmarks.client import (
+    Distribution,
+    Histogram,
+    Plan,
+    Request,
+    Target,
+    merged,
+    named_target,
+    parse_target,
+)
 from benchmarks.client.histogram import MAX_US, bucket_of, bucket_range_us
 from benchmarks.client.outages import SPANS_MAX, Outage, OutageTracker
 from benchmarks.client.requests import encode
@@ -229,6 +238,14 @@ def test_a_host_of_ones_own_may_be_loaded_when_named() -> None:
     assert (target.address, target.port, path) == ("192.0.2.1", 8080, "/a?b=c")
     with pytest.raises(UsageError):
         parse_target("http://192.0.2.2/", allowed_hosts=["192.0.2.1"])
+
+
+def test_what_the_user_names_as_their_own_may_be_loaded() -> None:
+    """Such as TARGET: for what a program comes to by itself, the test above holds."""
+    assert named_target("http://192.0.2.1:8080") == Target("192.0.2.1", 8080, "192.0.2.1:8080")
+    for wrong in ("http://a.name/", "http://[bad", "ftp://192.0.2.1"):
+        with pytest.raises(UsageError):
+            named_target(wrong)
 
 
 @pytest.mark.parametrize(

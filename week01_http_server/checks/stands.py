@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from benchmarks.client import Target, parse_target
+from benchmarks.client import Target, named_target
 from infra.evidence import Lab
 from infra.lab.servers.python import PythonProcess
 from infra.lab.site import Site
@@ -39,7 +39,7 @@ def _process(name: str, port: int, *words: str) -> PythonProcess:
 def target_of(lab: Lab, name: str) -> Target:
     """Where a service of ours is; or, where somebody gave the address of his own, that one."""
     url = lab.url if lab.engine is None else lab.engine.site.url(name)
-    return parse_target(url)[0]
+    return named_target(url)
 
 
 with_variants = replace(

@@ -9,7 +9,7 @@ from collections import Counter
 from enum import StrEnum
 from typing import Final
 
-from benchmarks.client import Ended, Outcome, Plan, Request, always, parse_target, run
+from benchmarks.client import Ended, Outcome, Plan, Request, always, named_target, parse_target, run
 from infra.evidence import Figures, Lab, Mechanism, claim
 from week04_shortener.checks import outside
 from week04_shortener.checks.inside import superuser
@@ -67,7 +67,7 @@ class Limit:
             return await outside.limit(lab, unit="writes let through")
         door = lab.site.url(STANDS[mechanism].front)
         key = await _key(door)
-        target, _ = parse_target(door)
+        target = named_target(door)
         statuses, replicas = Counter[int](), Counter[str]()
         unhelpful = 0
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.client import Ended, Outcome, Plan, Request, in_turn, parse_target, run
+from benchmarks.client import Ended, Outcome, Plan, Request, in_turn, named_target, run
 
 CONNECTIONS = 8
 SECONDS_MAX = 40.0
@@ -92,7 +92,7 @@ async def ask(
 ) -> list[Ended]:
     """Send `requests`, at most `connections` at a time; what became of each, in their order."""
     ended: list[Ended] = []
-    target, _ = parse_target(door)
+    target = named_target(door)
     plan = Plan(
         seconds=SECONDS_MAX,
         connections=connections,
