@@ -13,7 +13,7 @@ from infra.lab.errors import LabError, UsageError
 from infra.lab.faults import questions
 from infra.lab.faults.server import ProxiedLink, fault_proxy
 from infra.lab.instance import save_ports
-from infra.lab.site import make_dir
+from infra.lab.site import Site, make_dir
 from infra.lab.tests.sample import WEEK, light_week, web, week
 from infra.lab.topology import Topology
 
@@ -70,6 +70,17 @@ def test_what_is_up_keeps_its_links_as_they_are(
 def test_each_engine_keeps_its_own_data(home: Path) -> None:
     assert wiring.root_of(WEEK, "local") == home / WEEK
     assert wiring.root_of(WEEK, "compose") == home / f"{WEEK}-compose"
+
+
+async def _fact(site: Site) -> str:
+    return "of this machine"
+
+
+def test_figures_of_this_machine_are_not_told_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = replace(DECLARED, facts={"visits": _fact})
+    assert wiring.engine(declared, "local", {})[0].facts
+    monkeypatch.setattr(wiring, "maker", lambda name: wiring.local_engine)
+    assert not wiring.engine(declared, "hetzner", {})[0].facts
 
 
 def test_an_engine_that_is_none_is_refused_with_the_list() -> None:
