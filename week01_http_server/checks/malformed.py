@@ -42,11 +42,13 @@ class Malformed:
         name = READER if mechanism is Mechanism.ON else FLOOR
         target = target_of(lab, name)
         turn = asyncio.Semaphore(AT_ONCE)
+        is_elsewhere = lab.engine is None
         lab.say(f"{len(REFUSED)} streams to {target.host}")
 
         async def tried(one: Refused) -> str:
             async with turn:
-                return fault(one, await hear(target.address, target.port, one.data))
+                heard = await hear(target.address, target.port, one.data)
+                return fault(one, heard, early=is_elsewhere)
 
         found = await asyncio.gather(*map(tried, REFUSED))
         wrong = [f"{one.name}: {text}" for one, text in zip(REFUSED, found, strict=True) if text]
@@ -82,11 +84,18 @@ async def hear(host: str, port: int, stream: bytes) -> Heard:
     return Heard(statuses(heard), closed)
 
 
-def fault(one: Refused, heard: Heard) -> str:
-    """What is wrong with how a malformed stream was answered; "" for nothing."""
+def fault(one: Refused, heard: Heard, *, early: bool = False) -> str:
+    """What is wrong with how a malformed stream was answered; "" for nothing.
+
+    Args:
+        early: a server that wants no body may refuse the request before it reads one, with a 4xx of
+            its own, if it then closes the connection (RFC 9112, section 9.3).
+    """
     *before, last = heard.statuses or (0,)
     if not heard.statuses:
         return "no answer"
+    if early and 400 <= last < 500 and heard.closed and len(before) == one.answered_before:
+        return ""
     if last != one.status or any(status >= 400 for status in before):
         return f"answered {', '.join(map(str, heard.statuses))} and not {one.status}"
     if len(before) != one.answered_before:

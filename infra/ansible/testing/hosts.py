@@ -179,7 +179,11 @@ def _inventory(made: Sequence[Host], network: str) -> dict[str, object]:
     return {
         "all": {
             "hosts": {
-                host.name: {"ansible_host": host.container, "private_address": host.address}
+                host.name: {
+                    "ansible_host": host.container,
+                    "private_address": host.address,
+                    "lab_address": host.address,  # where this machine reaches it
+                }
                 for host in made
             },
             "children": groups,

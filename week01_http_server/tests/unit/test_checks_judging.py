@@ -40,6 +40,14 @@ def test_only_the_right_refusal_and_a_closed_connection_are_right(heard: Heard, 
     assert found.startswith(says) and bool(found) is bool(says)
 
 
+def test_who_wants_no_body_may_refuse_before_it_reads_one() -> None:
+    assert fault(STREAM, Heard((200, 405), True), early=True) == ""
+    assert fault(STREAM, Heard((200, 405), False), early=True)
+    assert fault(STREAM, Heard((200, 200), True), early=True)
+    assert fault(STREAM, Heard((405,), True), early=True)
+    assert fault(STREAM, Heard((200, 405), True))
+
+
 def frame(flags: int, port: int = 8080, protocol: int = 6, ip_words: int = 5) -> bytes:
     ip = bytes([0x40 | ip_words]) + bytes(8) + bytes([protocol]) + bytes(4 * ip_words - 10)
     return bytes(14) + ip + struct.pack("!HHIIBB", 50000, port, 1, 0, 0x50, flags) + bytes(6)
