@@ -26,6 +26,8 @@ PACKAGES = (
     "systemd",
     "systemd-sysv",
 )
+DROP_IN = "etc/systemd/system/service.d/no-user-namespaces.conf"
+"""Some of Debian's units ask for a user namespace (Valkey's), which a container may not make."""
 CERTIFICATES = Path("/usr/local/share/ca-certificates")
 """Authorities this machine trusts beside Debian's: a host behind the same proxy needs them too."""
 BUILD_TIMEOUT_S = 600.0
@@ -60,6 +62,8 @@ def _command(archive: Path) -> list[str]:
     hooks = [
         # Each host makes keys of its own when it starts.
         '--customize-hook=rm -f "$1"/etc/ssh/ssh_host_*_key*',
+        f'--customize-hook=install -d "$1/{Path(DROP_IN).parent}"',
+        f'--customize-hook=printf "[Service]\\nPrivateUsers=no\\n" >"$1/{DROP_IN}"',
     ]
     if any(CERTIFICATES.glob("*.crt")):
         hooks += [

@@ -41,14 +41,6 @@ UNITS = {
 TAKEN_AWAY = frozenset({"file /etc/default/locale"})
 """PostgreSQL's package brings `locales`, which takes this along when it is purged."""
 
-NO_USER_NAMESPACES = """
-unshare --user true 2>/dev/null && exit
-mkdir -p /etc/systemd/system/service.d
-printf '[Service]\\nPrivateUsers=no\\n' > /etc/systemd/system/service.d/no-user-namespaces.conf
-systemctl daemon-reload
-"""
-"""Debian's unit of Valkey asks for a user namespace, which not every container may make."""
-
 
 @dataclass(frozen=True)
 class Week:
@@ -84,8 +76,6 @@ def week(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Week]:
     file.touch(0o600)
     file.write_text(json.dumps(values), encoding="utf-8")
     with hosts("week04", *GROUPS) as made:
-        for host in made.hosts:
-            on(host, "sh", "-c", NO_USER_NAMESPACES)
         yield Week(made, file, values["week04_database_password"])
 
 
