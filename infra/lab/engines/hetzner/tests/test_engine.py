@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -33,9 +34,11 @@ class Stage:
         for name in ("site.yml", "reset.yml"):
             (folder / "playbooks" / name).touch()
         (folder / "inventory.yml").touch()
-        source = Path(fake_ansible_playbook.__file__).read_text()
-        program = folder / "ansible-playbook"
-        program.write_text(f"#!{sys.executable}\n{source}")
+        program, fake = folder / "ansible-playbook", folder / "fake.py"
+        shutil.copyfile(fake_ansible_playbook.__file__, fake)  # it finds its script beside itself
+        # The interpreter in no script's first line: its path may have a space in it.
+        words = shlex.join([sys.executable, str(fake)])
+        program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
         program.chmod(0o755)
         self.tells("ask.yml", {**OK, "answer": ANSWER})
         self.events: list[Event] = []
