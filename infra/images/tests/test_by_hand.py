@@ -70,7 +70,12 @@ class ByHand:
             *("docker", "compose", "-p", self.project, "--env-file", self._env, *self._profile),
             *("-f", "compose.yaml", "-f", "compose.offline.yaml", *words),
         ]
-        environ = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        # As from a fresh shell: nothing of the lab's, but whichever Docker this user has.
+        environ = {
+            name: value
+            for name, value in os.environ.items()
+            if name in ("PATH", "HOME") or name.startswith("DOCKER_")
+        }
         return subprocess.run(
             command,
             cwd=self._week,
