@@ -10,8 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import re
-import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -24,9 +22,11 @@ import psutil
 
 from benchmarks import wrk
 from benchmarks.contest.command import INTERRUPTED, interruptible, say
+from benchmarks.contest.rounds import turns
 from benchmarks.measurement import Environment, here
+from benchmarks.summaries import median_and_range, summary
 from infra.bootstrap import clone_root, lab_home
-from infra.evidence.figures import shown
+from infra.evidence import between
 from infra.evidence.labs import of_target
 from infra.lab.engines.base import Engine
 from infra.lab.errors import LabError
@@ -118,32 +118,25 @@ def _memory(engine: Engine, side: Side) -> None:
 
 
 def _rounds(urls: Mapping[str, str], sides: Mapping[str, Side]) -> None:
-    names = list(urls)
-    for name in names:
-        wrk.run(urls[name], seconds=WARM_S, connections=CONNECTIONS)
-    for number in range(ROUNDS):
-        # Turned round by round, so that nobody always runs after the same neighbour.
-        turn = number % len(names)
-        for name in [*names[turn:], *names[:turn]]:
-            before = _busy_s()
-            result = wrk.run(urls[name], seconds=ROUND_S, connections=CONNECTIONS)
-            used = _busy_s() - before
-            _keep(sides, name, result, used)
-            say(f"{name:<8} {result.requests_per_s:>8.0f}/s ({number + 1} of {ROUNDS})")
+    for url in urls.values():
+        wrk.run(url, seconds=WARM_S, connections=CONNECTIONS)
+    for number, name in turns(list(urls), ROUNDS):
+        before = _busy_s()
+        result = wrk.run(urls[name], seconds=ROUND_S, connections=CONNECTIONS)
+        _keep(sides[name], name, result, _busy_s() - before)
+        say(f"{name:<8} {result.requests_per_s:>8.0f}/s ({number + 1} of {ROUNDS})")
 
 
-def _keep(sides: Mapping[str, Side], name: str, result: wrk.WrkResult, used_s: float) -> None:
+def _keep(side: Side, name: str, result: wrk.WrkResult, used_s: float) -> None:
     if not result.requests:
         raise LabError(f"{name} answered nothing in {ROUND_S} s")
-    side = sides[name]
+    if not result.clean:
+        failed = summary(result).failed
+        raise LabError(f"{name}: {failed} of {result.requests} requests failed")
     side.per_s.append(result.requests_per_s)
     side.p50_ms.append(result.percentiles_us["50"] / 1e3)
     side.p99_ms.append(result.percentiles_us["99"] / 1e3)
     side.cpu_us.append(used_s * 1e6 / result.requests)
-    errors = result.connect_errors + result.read_errors + result.write_errors
-    failed = errors + result.timeouts + result.wrong_status
-    if failed:
-        raise LabError(f"{name}: {failed} of {result.requests} requests failed")
 
 
 def _busy_s() -> float:
@@ -185,10 +178,7 @@ def table(one: Comparison) -> str:
 
 
 def _cell(samples: list[float], unit: str) -> str:
-    if not samples:
-        return "not measured"
-    low, high = shown(min(samples)), shown(max(samples))
-    return f"{shown(statistics.median(samples))} ({low} to {high}) {unit}".rstrip()
+    return f"{median_and_range(samples)} {unit}".rstrip() if samples else "not measured"
 
 
 def to_json(one: Comparison) -> dict[str, Any]:
@@ -212,11 +202,8 @@ def published(clone: Path) -> list[Comparison]:
 
 def with_table(readme: str, one: Comparison) -> str:
     """A README with its table made anew. Raises ValueError where the marks are missing."""
-    begin, end = f"<!-- engines: {one.week} begin -->", f"<!-- engines: {one.week} end -->"
-    pattern = re.compile(f"{begin}\n.*?{end}", re.DOTALL)
-    if not pattern.search(readme):
-        raise ValueError(f"the README has lost its {begin} ... {end}")
-    return pattern.sub(lambda _: f"{begin}\n{table(one)}\n{end}", readme)
+    marks = (f"<!-- engines: {one.week} begin -->", f"<!-- engines: {one.week} end -->")
+    return between.replaced(readme, marks, table(one))
 
 
 def main(declared: Topology, package: str, asked: str, prepare: Prepare) -> int:

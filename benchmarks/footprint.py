@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.bootstrap import clone_root
-from infra.evidence import host
+from infra.evidence import between, host
 from infra.evidence.host import git
 from infra.lab.engines.local.ports import is_free
 from infra.lab.weeks import packages
@@ -38,7 +37,7 @@ BASES = range(21_000, 31_000, 100)
 MIB = 2**20
 RESULTS = Path("benchmarks/results/footprint")
 README = Path("README.md")
-BEGIN, END = "<!-- footprint: begin -->", "<!-- footprint: end -->"
+MARKS = ("<!-- footprint: begin -->", "<!-- footprint: end -->")
 
 
 @dataclass(frozen=True)
@@ -182,10 +181,7 @@ def published(clone: Path) -> list[Footprint]:
 
 def with_table(readme: str, rows: list[Footprint]) -> str:
     """The README's text with its table made anew. Raises ValueError where the marks are missing."""
-    pattern = re.compile(f"{BEGIN}\n.*?{END}", re.DOTALL)
-    if not pattern.search(readme):
-        raise ValueError(f"{README} has lost its {BEGIN} ... {END}")
-    return pattern.sub(lambda _: f"{BEGIN}\n{table(rows)}\n{END}", readme)
+    return between.replaced(readme, MARKS, table(rows))
 
 
 def main() -> None:

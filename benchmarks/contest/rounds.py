@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.contest.results import Cell, Round
@@ -33,6 +33,15 @@ OneRound = Callable[[int], Round]
 """Runs one round of so many seconds."""
 
 
+def turns(names: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
+    """Round and name, everybody once a round: turned, so that nobody always runs after the same
+    neighbour."""
+    for number in range(rounds):
+        turn = number % len(names)
+        for name in [*names[turn:], *names[:turn]]:
+            yield number, name
+
+
 def interleaved(
     case: str, contestants: Mapping[str, OneRound], rounds: int, seconds: int, say: Say
 ) -> list[Cell]:
@@ -41,11 +50,8 @@ def interleaved(
     names = list(contestants)
     for name in names if rounds > 1 else ():
         contestants[name](1)
-    for number in range(rounds):
-        # Turned round by round, so that nobody always runs after the same neighbour.
-        turn = number % len(names)
-        for name in [*names[turn:], *names[:turn]]:
-            one = contestants[name](seconds)
-            found[name].append(one)
-            say(f"{name:<14} {one.per_s:>8.0f}/s {one.cpu_us:>7.1f} us  ({number + 1} of {rounds})")
+    for number, name in turns(names, rounds):
+        one = contestants[name](seconds)
+        found[name].append(one)
+        say(f"{name:<14} {one.per_s:>8.0f}/s {one.cpu_us:>7.1f} us  ({number + 1} of {rounds})")
     return [Cell(case, name, tuple(rounds_)) for name, rounds_ in found.items()]

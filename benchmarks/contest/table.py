@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from benchmarks.contest.contest import Contest
 from benchmarks.contest.results import Bench, Cell, median
+from infra.evidence import between
 
 LIMITED = " †"
 CLIENT_BUSY = 0.95
@@ -112,9 +111,4 @@ def markdown(contest: Contest, bench: Bench, report: str) -> str:
 
 def with_table(contest: Contest, readme: str, content: str) -> str:
     """The README's text with its table made anew. Raises ValueError where a mark is missing."""
-    begin, end = contest.marks
-    pattern = re.compile(f"{re.escape(begin)}\n.*?{re.escape(end)}", re.DOTALL)
-    if len(pattern.findall(readme)) != 1:
-        raise ValueError(f"{begin} and {end} do not stand there once each, in this order")
-    inner = f"{content}\n" if content else ""
-    return pattern.sub(lambda _: f"{begin}\n{inner}{end}", readme)
+    return between.replaced(readme, contest.marks, content)

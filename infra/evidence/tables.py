@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from infra.evidence import between
 from infra.evidence.results import ClaimResult, Evidence
 from infra.evidence.screen import figure
 from infra.evidence.verdict import Role
@@ -65,12 +66,7 @@ def provenance(evidence: Evidence) -> str:
 
 def with_table(readme: str, week: str, content: str) -> str:
     """The README's text with its table made anew. Raises ValueError where a mark is missing."""
-    begin, end = marks(week)
-    pattern = re.compile(f"{re.escape(begin)}\n.*?{re.escape(end)}", re.DOTALL)
-    if len(pattern.findall(readme)) != 1:
-        raise ValueError(f"{begin} and {end} do not stand there once each, in this order")
-    inner = f"{content}\n" if content else ""
-    return pattern.sub(lambda _: f"{begin}\n{inner}{end}", readme)
+    return between.replaced(readme, marks(week), content)
 
 
 def shows(readme: str, week: str) -> bool:
